@@ -1,0 +1,93 @@
+"""Local Sphinx extension of the book: MathJax from an installed package, an honest cache, clean pages.
+
+Named in `_config.yml` under `sphinx.local_extensions`.
+"""
+
+import hashlib
+import importlib.util
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+CACHE_NAME = ".jupyter_cache-"
+# What a chapter's outputs depend on besides its own cells.
+CACHE_INPUTS = ("pyproject.toml", "contrastlib/**/*", "book/results/**/*")
+# The combined MathJax component and its fonts; all that `tex-chtml-full` ever asks for.
+MATHJAX_FILES = ("tex-chtml-full.js", "output/chtml/fonts/woff-v2")
+
+
+def _cache_inputs(root: Path) -> Iterator[Path]:
+    for pattern in CACHE_INPUTS:
+        for path in sorted(root.glob(pattern)):
+            if path.is_file() and path.suffix != ".pyc":
+                yield path
+
+
+def cache_key(root: Path) -> str:
+    """Hash the library, the pins, the committed results and the Python version.
+
+    jupyter-cache itself looks at a notebook's code cells only, and would show yesterday's outputs after a
+    change in the library.
+    """
+    digest = hashlib.sha256(sys.version.encode())
+    for path in _cache_inputs(root):
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _set_cache(app: Any, config: Any) -> None:
+    if config.nb_execution_mode != "cache" or config.nb_execution_cache_path:
+        return
+    build = Path(app.outdir).parent
+    wanted = build / (CACHE_NAME + cache_key(Path(app.srcdir)))
+    for stale in build.glob(CACHE_NAME + "*"):
+        if stale != wanted:
+            shutil.rmtree(stale, ignore_errors=True)
+    config.nb_execution_cache_path = str(wanted)
+
+
+def _copy_mathjax(app: Any) -> None:
+    """Copy MathJax before the pages are written: from PyPI, so that no page asks a CDN for it."""
+    if app.builder.format != "html":
+        return
+    spec = importlib.util.find_spec("sphinx-mathjax-offline")
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError("the package sphinx-mathjax-offline is missing: run `make env`")
+    source = Path(spec.origin).parent / "static" / "mathjax"
+    target = Path(app.outdir) / "_static" / "mathjax"
+    for name in MATHJAX_FILES:
+        if (source / name).is_dir():
+            shutil.copytree(source / name, target / name, dirs_exist_ok=True)
+        else:
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source / name, target / name)
+
+
+def _clean_scripts(
+    app: Any,  # noqa: ARG001 - the signature is Sphinx's
+    pagename: str,  # noqa: ARG001
+    templatename: str,  # noqa: ARG001
+    context: dict[str, Any],
+    doctree: Any,  # noqa: ARG001
+) -> None:
+    """Drop thebe's scripts, which name a CDN for a button that is off, and inline scripts that come twice."""
+    seen: set[str] = set()
+    kept = []
+    for script in context.get("script_files", ()):
+        body = getattr(script, "attributes", {}).get("body") or ""
+        name = str(getattr(script, "filename", "") or "")
+        if "THEBE_JS_URL" in body or name.endswith("sphinx-thebe.js") or (body and body in seen):
+            continue
+        seen.add(body)
+        kept.append(script)
+    context["script_files"] = kept
+
+
+def setup(app: Any) -> dict[str, bool]:
+    """Connect to Sphinx."""
+    app.connect("config-inited", _set_cache)
+    app.connect("builder-inited", _copy_mathjax)
+    app.connect("html-page-context", _clean_scripts, priority=900)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
