@@ -1,0 +1,97 @@
+"""Arithmetic on relevance maps; no model, no picture.
+
+A relevance map is signed: positive where the pixel speaks for the score that was explained, negative where it speaks
+against it. Its shape is (N, 1, H, W), its unit that of the score.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def upsample(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bring maps to the resolution of the image, bilinearly, cell centres kept in place.
+
+    Paper: corners are aligned (``align_corners=True``). Here: cell centres, which is where a convolution's output
+    sits; aligned corners stretch a 7 x 7 map outwards by up to half a cell.
+
+    Args:
+        maps: (N, K, h, w).
+        size: (H, W) in pixels.
+
+    Returns:
+        (N, K, H, W), same sign and unit.
+    """
+    _check_maps(maps)
+    if tuple(maps.shape[-2:]) == tuple(size):
+        return maps
+    return functional.interpolate(maps, size=tuple(size), mode="bilinear", align_corners=False)
+
+
+def normalise(maps: Tensor) -> Tensor:
+    """Divide each map by its largest absolute value, so that it lies in [-1, 1] and zero stays zero.
+
+    Args:
+        maps: (N, K, h, w).
+
+    Returns:
+        (N, K, h, w) in [-1, 1]; a map that is zero everywhere stays zero.
+    """
+    _check_maps(maps)
+    largest = maps.abs().amax((-2, -1), keepdim=True)
+    return maps / torch.where(largest > 0, largest, torch.ones_like(largest))
+
+
+def positive_share(maps: Tensor) -> Tensor:
+    """The share of pixels with positive relevance.
+
+    Args:
+        maps: (N, K, h, w).
+
+    Returns:
+        (N, K) in [0, 1].
+    """
+    _check_maps(maps)
+    return (maps > 0).to(torch.float64).mean((-2, -1))
+
+
+def correlation(a: Tensor, b: Tensor) -> Tensor:
+    """Pearson's correlation over the pixels of two maps: do they mark the same places?
+
+    Args:
+        a: (N, K, h, w).
+        b: the same shape.
+
+    Returns:
+        (N, K) in [-1, 1], computed in float64; NaN where a map is constant.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    _check_maps(a)
+    if a.shape != b.shape:
+        raise ValueError(f"maps must have the same shape to be compared, got {tuple(a.shape)} and {tuple(b.shape)}")
+    centred = [m.double().flatten(-2) - m.double().flatten(-2).mean(-1, keepdim=True) for m in (a, b)]
+    dot = (centred[0] * centred[1]).sum(-1)
+    return dot / (centred[0].norm(dim=-1) * centred[1].norm(dim=-1))
+
+
+def relative_error(a: Tensor, b: Tensor) -> Tensor:
+    """How far a lies from b, as a share of b: ``max |a - b| / max |b|``, per map.
+
+    Args:
+        a: (N, K, h, w).
+        b: the reference, the same shape.
+
+    Returns:
+        (N, K), computed in float64.
+    """
+    _check_maps(a)
+    if a.shape != b.shape:
+        raise ValueError(f"maps must have the same shape to be compared, got {tuple(a.shape)} and {tuple(b.shape)}")
+    return (a.double() - b.double()).abs().amax((-2, -1)) / b.double().abs().amax((-2, -1))
+
+
+def _check_maps(maps: Tensor) -> None:
+    if maps.ndim != 4:
+        raise ValueError(f"maps must be (N, K, h, w), got shape {tuple(maps.shape)}")
