@@ -1,0 +1,5 @@
+"""Pictures to explain."""
+
+from contrastlib.data import photographs
+
+__all__ = ["photographs"]
