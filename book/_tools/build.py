@@ -6,6 +6,7 @@ picture. Chapters whose code and library have not changed are taken from the cac
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -16,6 +17,15 @@ ROOT = Path(__file__).resolve().parents[2]
 # that it does not read again, so a second build after a failed one would pass.
 STRICT = ["-W", "--keep-going", "-n", "--all"]
 
+# Jupyter Book colours its log even in a file; Sphinx knows how not to.
+JUPYTER_BOOK = """
+import sys
+from jupyter_book.cli.main import main
+from sphinx.util.console import nocolor
+sys.stdout.isatty() or nocolor()
+main()
+"""
+
 
 def kernel_environment(build: Path) -> dict[str, str]:
     """Return the environment in which chapters run: this Python's kernel, and nobody's personal settings."""
@@ -23,19 +33,29 @@ def kernel_environment(build: Path) -> dict[str, str]:
     for name in ("MPLBACKEND", "MATPLOTLIBRC", "PYTHONWARNINGS"):
         env.pop(name, None)  # figures must come inline, and look the same for everybody
     env["JUPYTER_PATH"] = str(Path(sys.prefix, "share", "jupyter"))  # before any kernel of the user's own
+    env["PYTHONPATH"] = str(ROOT)  # this tree's library, whatever else is installed
     env["IPYTHONDIR"] = str(build / "ipython")
     env["MPLCONFIGDIR"] = str(build / "matplotlib")
     env["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
     return env
 
 
+def quiet_kernels(build: Path) -> None:
+    """Keep ipykernel from warning about its local sockets once for every chapter."""
+    config = build / "ipython" / "profile_default" / "ipython_kernel_config.py"
+    config.parent.mkdir(parents=True, exist_ok=True)
+    config.write_text("get_config().IPKernelApp.log_level = 40\n", encoding="utf8")
+
+
 def build_book(output: Path) -> int:
     """Build into ``output/_build/html`` and return the exit status of the build."""
     env = kernel_environment(output / "_build")
+    quiet_kernels(output / "_build")
+    for leftover in ("html", ".doctrees"):  # a page that was renamed must not stay under its old name
+        shutil.rmtree(output / "_build" / leftover, ignore_errors=True)
     # On a machine where matplotlib never ran, building its font cache may write to a cell's stderr.
     subprocess.run([sys.executable, "-c", "import matplotlib.font_manager"], env=env, check=True)
-    main = "from jupyter_book.cli.main import main; main()"
-    command = [sys.executable, "-c", main, "build", str(ROOT), "--path-output", str(output), *STRICT]
+    command = [sys.executable, "-c", JUPYTER_BOOK, "build", str(ROOT), "--path-output", str(output), *STRICT]
     return subprocess.run(command, env=env, check=False).returncode
 
 
