@@ -61,7 +61,7 @@ lint: $(READY)
 
 bench: $(READY)
 	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[dev,bench]'
-	$(RUN) -m pytest benchmarks -o python_files='bench_*.py' --benchmark-only --benchmark-columns=min,median,rounds $(TESTS)
+	$(RUN) -m pytest tests/benchmarks -o python_files='bench_*.py' --benchmark-only --benchmark-columns=min,median,rounds $(TESTS)
 
 notebooks: $(READY)
 	$(RUN) book/_tools/notebooks.py

@@ -1,6 +1,6 @@
 """Run the chapters and store the outputs of their checked cells; strip everything else.
 
-A checked cell begins with ``# NBVAL_CHECK_OUTPUT``: `make test` runs it and compares what it prints with what is
+A checked cell has the tag ``nbval-check-output``: `make test` runs it and compares what it prints with what is
 stored here. No other cell keeps an output, so that no picture and no machine's path enters the repository.
 """
 
@@ -13,7 +13,7 @@ import nbformat
 from build import ROOT, kernel_environment
 from nbclient import NotebookClient
 
-CHECK = "# NBVAL_CHECK_OUTPUT"
+CHECK = "nbval-check-output"
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -23,7 +23,7 @@ KEPT_CELL_METADATA = {"tags", "mystnb"}
 
 def is_checked(cell: Any) -> bool:
     """Return whether nbval compares the outputs of this cell."""
-    return CHECK in cell.source or "nbval-check-output" in cell.metadata.get("tags", [])
+    return CHECK in cell.metadata.get("tags", [])
 
 
 def tidy(notebook: Any) -> Any:
