@@ -11,6 +11,7 @@ from contrastlib import hooks, relevance
 from contrastlib.attribution._class_maps import ClassMaps, Combine, class_maps
 from contrastlib.contrast import Contrast, original
 from contrastlib.models import Classifier
+from contrastlib.models.layers import resolve
 
 Target = int | Sequence[int] | Tensor
 
@@ -123,8 +124,7 @@ def at_input(combine: Combine) -> Attribution:
 
 def logits_at_layer(classifier: Classifier, images: Tensor, layer: str | nn.Module | None) -> tuple[Tensor, Tensor]:
     """Logits (N, C), and the layer's output (N, K, h, w) as the leaf they depend on."""
-    module = classifier.layer(layer)
-    name = layer_name(classifier, module)
+    name, module = resolve(classifier.model, classifier.layer_name if layer is None else layer)
     with hooks.cut(module, name) as found:
         logits = classifier(images.clone() if images.is_inference() else images.detach())
     if found.output is None:
@@ -141,11 +141,6 @@ def logits_at_input(classifier: Classifier, images: Tensor) -> tuple[Tensor, Ten
     if not logits.requires_grad:
         raise RuntimeError("the logits do not depend on the images through anything differentiable")
     return at_least_float32(logits), leaf
-
-
-def layer_name(classifier: Classifier, module: nn.Module) -> str:
-    """The module's dotted name inside the classifier's model."""
-    return next((name for name, found in classifier.model.named_modules() if found is module), "")
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:

@@ -1,0 +1,118 @@
+"""All classes at once: the same maps as one call per class, whichever way the Jacobian is read."""
+
+import pytest
+import torch
+from networks import images, tiny, torchvision_network
+
+from contrastlib import contrast
+from contrastlib.attribution import METHODS, _class_maps, grad_cam
+from contrastlib.models import Classifier
+
+CAMS = {name: method for name, method in METHODS.items() if method.reads == "layer"}
+TARGET = torch.tensor([5, 1, 2])
+
+
+def one_by_one(method, classifier, x, classes):
+    return torch.cat([method(classifier, x, c, upsample=False) for c in classes], dim=1)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_maps_are_those_of_single_calls(name):
+    maps = METHODS[name].class_maps(tiny(), images())
+    torch.testing.assert_close(maps.maps, one_by_one(METHODS[name], tiny(), images(), range(6)))
+    assert torch.equal(maps.classes, torch.arange(6).expand(3, -1))
+    torch.testing.assert_close(maps.logits, tiny()(images()).detach())
+
+
+@pytest.mark.parametrize("name", CAMS)
+def test_both_ways_of_reading_the_jacobian(name, monkeypatch):
+    """20 classes on a 4 x 4 map: pixel by pixel (16 passes) and class by class (20) agree."""
+    classifier = tiny(classes=20)
+    used = []
+    transposed = _class_maps._transposed
+    monkeypatch.setattr(_class_maps, "_transposed", lambda *a: used.append("transposed") or transposed(*a))
+    by_pixel = CAMS[name].class_maps(classifier, images())
+    assert used == ["transposed"]
+    monkeypatch.setattr(_class_maps, "_transposed", lambda *_: None)
+    by_class = CAMS[name].class_maps(classifier, images())
+    torch.testing.assert_close(by_pixel.maps, by_class.maps)
+    torch.testing.assert_close(by_pixel.maps, one_by_one(CAMS[name], classifier, images(), range(20)))
+
+
+class OnceOnly(torch.autograd.Function):
+    """Doubles its input; its gradient cannot be differentiated again or batched."""
+
+    @staticmethod
+    def forward(_ctx, x):
+        return 2 * x
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(_ctx, gradient):
+        return 2 * gradient
+
+
+def test_operations_that_cannot_be_differentiated_twice(caplog):
+    classifier = tiny(classes=20)
+    plain = grad_cam.class_maps(classifier, images()).maps
+    classifier.model.head.register_forward_pre_hook(lambda _module, args: (OnceOnly.apply(args[0]),))
+    with caplog.at_level("INFO", logger="contrastlib"):
+        doubled = grad_cam.class_maps(classifier, images()).maps
+    assert "class by class" in caplog.text
+    torch.testing.assert_close(doubled, plain * 2)
+
+
+@pytest.mark.parametrize("how", ["original", "mean", "max", "weighted", "probability", "foil", "tempered", "finer"])
+@pytest.mark.parametrize("name", METHODS)
+def test_any_contrast_is_a_weighted_sum(name, how):
+    function = contrast.by_name(how, foils=[0, 4], temperature=3.0)
+    direct = METHODS[name](tiny(), images(), TARGET, function, upsample=False)
+    torch.testing.assert_close(METHODS[name].class_maps(tiny(), images()).combine(function, TARGET), direct)
+
+
+@pytest.mark.parametrize("name", CAMS)
+@pytest.mark.parametrize("network", ["resnet18", "vgg11_bn", "densenet121", "mobilenet_v3_small"])
+def test_weighted_sum_equals_direct_on_real_architectures_in_float32(network, name):
+    classifier = Classifier(torchvision_network(network), input_size=64)
+    x, target = images(2, 64, torch.float32), torch.tensor([3, 7])
+    direct = CAMS[name](classifier, x, target, contrast.weighted, upsample=False)
+    summed = CAMS[name].class_maps(classifier, x).combine(contrast.weighted, target)
+    assert (summed - direct).abs().max() <= 1e-5 * direct.abs().max()
+
+
+def test_some_classes_and_classes_of_each_image():
+    everything = grad_cam.class_maps(tiny(), images()).maps
+    some = grad_cam.class_maps(tiny(), images(), [4, 1])
+    assert torch.equal(some.maps, everything[:, [4, 1]])
+    own = torch.tensor([[0, 1], [2, 3], [4, 5]])
+    maps = grad_cam.class_maps(tiny(), images(), own).maps
+    torch.testing.assert_close(maps, torch.stack([everything[i, own[i]] for i in range(3)]))
+
+
+def test_many_repeated_classes_use_the_transposed_way_too():
+    own = torch.arange(20).repeat(3, 1).flip(1)
+    everything = grad_cam.class_maps(tiny(classes=20), images()).maps
+    torch.testing.assert_close(grad_cam.class_maps(tiny(classes=20), images(), own).maps, everything.flip(1))
+
+
+def test_a_contrast_that_needs_missing_maps_is_refused():
+    maps = grad_cam.class_maps(tiny(), images(), [5, 1, 2])
+    with pytest.raises(ValueError, match="classes=None"):
+        maps.combine(contrast.weighted, TARGET)
+    complete = grad_cam.class_maps(tiny(), images()).combine(contrast.foil([1]), 5)
+    torch.testing.assert_close(maps.combine(contrast.foil([1]), 5), complete)
+
+
+@pytest.mark.parametrize(
+    ("classes", "error", "says"),
+    [
+        ([6], ValueError, r"\[0, 6\)"),
+        ([-1], ValueError, r"\[0, 6\)"),
+        ([], (ValueError, TypeError), "at least one|integers"),
+        ([0.5], TypeError, "integers"),
+        (torch.zeros(2, 2, dtype=torch.int64), ValueError, r"\(K,\) or \(3, K\)"),
+    ],
+)
+def test_classes_that_do_not_fit(classes, error, says):
+    with pytest.raises(error, match=says):
+        grad_cam.class_maps(tiny(), images(), classes)
