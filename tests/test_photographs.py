@@ -4,6 +4,7 @@ import importlib.util
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -38,7 +39,8 @@ def test_a_picture_that_asks_for_attribution_names_its_author_and_links_to_the_t
 def test_the_carrying_packages_are_not_imported():
     code = ("import sys; from contrastlib.data import photographs as p; [p.load(n) for n in p.names()]; "
             "print([m for m in ('skimage', 'sklearn', 'matplotlib', 'torch') if m in sys.modules])")
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    root = Path(__file__).parents[1]
+    result = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
 
 

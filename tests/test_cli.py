@@ -1,0 +1,177 @@
+"""The command line: what it prints, what it draws, and one clear line where the input is wrong."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from networks import Tiny, seeded
+from PIL import Image
+
+from contrastlib import __version__, models
+from contrastlib.__main__ import main
+from contrastlib.data import photographs
+from contrastlib.models import Classifier, Weights
+
+NAMES = ("tabby", "tiger cat", "Egyptian cat", "tiger", "a class whose name is so long that no title holds it", "crane")
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch, tmp_path):
+    """An empty folder to write to, and a network that takes no time instead of the embedded one."""
+    monkeypatch.chdir(tmp_path)
+    classifier = Classifier(seeded(Tiny), class_names=NAMES, input_size=8, weights=Weights("a test"), name="Tiny")
+    asked = {}
+
+    def load(name, **options):
+        asked.update(options, name=name)
+        return classifier
+
+    monkeypatch.setattr(models, "load", load)
+    classifier.asked = asked
+    return classifier
+
+
+def run(capsys, *words: str) -> tuple[int, str, str]:
+    code = main(words)
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def size(path) -> tuple[int, int]:
+    with Image.open(path) as image:
+        image.load()
+        return image.size
+
+
+def test_the_top_five_are_printed_and_a_picture_is_written(tiny, capsys, tmp_path):
+    code, out, err = run(capsys, "explain", "chelsea")
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[0] == "chelsea, seen by Tiny (a test)"
+    assert len(lines) == 7
+    top = tiny.top(tiny.prepare(photographs.load("chelsea").image))[0]
+    for line, (index, name, probability) in zip(lines[1:], top):
+        assert line.split() == f"{probability:.3f} {name} ({index}) {'<- target' * (index == top[0][0])}".split()
+    assert lines[-1] == "wrote chelsea-why.png"
+    assert size(tmp_path / "chelsea-why.png")[0] == 1110
+    assert tiny.asked == {"name": "tf_efficientnet_lite0", "weights": "default", "class_names": None, "device": "cpu"}
+
+
+def test_a_target_outside_the_top_five_is_printed_too(tiny, capsys):
+    image = tiny.prepare(photographs.load("chelsea").image)
+    least = tiny.top(image, k=6)[0][-1]
+    _, out, _ = run(capsys, "explain", "chelsea", "--target", str(least[0]))
+    assert f"{least[1]} ({least[0]})  <- target" in out.splitlines()[6]
+
+
+@pytest.mark.parametrize("words", [
+    ("--foil", "Tiger_Cat", "crane", "--target", "egyptian"), ("--contrast", "max"), ("--contrast", "mean"),
+    ("--contrast", "tempered", "--temperature", "3"), ("--contrast", "finer"), ("--contrast", "probability"),
+    ("--method", "gradient"), ("--method", "gradient-x-input"), ("--method", "hirescam"),
+    ("--method", "xgrad_cam", "--layer", "act"), ("--method", "linear_approximation", "--target", "4"),
+])
+def test_every_contrast_and_method_draws(capsys, tmp_path, words):
+    code, _, err = run(capsys, "explain", "chelsea", *words, "--output", "why.png")
+    assert (code, err) == (0, "")
+    assert size(tmp_path / "why.png")[0] == 1110
+
+
+def test_the_maps_are_the_library_s_own(tiny, capsys, monkeypatch):
+    from contrastlib import attribution, contrast, plotting
+
+    drawn = {}
+    original = plotting.compare
+    monkeypatch.setattr(plotting, "compare", lambda image, maps, titles, **options: drawn.update(
+        maps=maps, titles=titles) or original(image, maps, titles, **options))
+    run(capsys, "explain", "chelsea", "--target", "tabby", "--foil", "crane", "tiger", "--layer", "act")
+    image = tiny.prepare(photographs.load("chelsea").image)
+    for got, asked in zip(drawn["maps"], (contrast.original, contrast.foil([5, 3]))):
+        assert torch.equal(got, attribution.grad_cam(tiny, image, 0, asked, layer="act")[0, 0])
+    assert drawn["titles"] == ["why tabby?\noriginal", "why tabby, not crane, tiger?\nfoil"]
+
+
+def test_a_file_of_the_reader_s_own(tiny, capsys, tmp_path):
+    photographs.load("chelsea").image.save(tmp_path / "my cat.jpg")
+    (tmp_path / "names.txt").write_text("a\n\nb\n")
+    words = ("--weights", "w.safetensors", "--classes", "names.txt", "--model", "resnet18")
+    code, out, _ = run(capsys, "explain", "my cat.jpg", *words)
+    assert code == 0
+    assert out.startswith("my cat, seen by Tiny")
+    assert (tmp_path / "my cat-why.png").is_file()
+    assert tiny.asked == {"name": "resnet18", "weights": "w.safetensors", "class_names": ["a", "b"], "device": "cpu"}
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (("chelsae",), "no file or embedded photograph is called 'chelsae'; near names: chelsea"),
+    (("none.png",), "there is no file none.png; the embedded photographs are chelsea, rocket"),
+    (("text.png",), "text.png is not an image file"),
+    (("chelsea", "--target", "tigr cat"), "no class is called 'tigr cat'; near names: tiger cat"),
+    (("chelsea", "--target", "cat"), "class 'cat' is ambiguous: tiger cat (1), Egyptian cat (2)"),
+    (("chelsea", "--target", "6"), "a class index of Tiny must lie in [0, 6), got 6"),
+    (("chelsea", "--target", "tabby", "--foil", "tabby"), "a foil cannot be the target itself"),
+    (("chelsea", "--foil", "tabby", "--contrast", "max"), "--foil names the classes of the contrast 'foil', not of"),
+    (("chelsea", "--contrast", "foil"), "--contrast foil needs --foil CLASS"),
+    (("chelsea", "--contrast", "tempered"), "--contrast tempered and --temperature T go together"),
+    (("chelsea", "--temperature", "2"), "--contrast tempered and --temperature T go together"),
+    (("chelsea", "--contrast", "tempered", "--temperature", "-1"), "temperature must lie in [0, inf]"),
+    (("chelsea", "--layer", "secnd"), "has no layer 'secnd'; near names: second"),
+    (("chelsea", "--layer", "head"), "not a map"),
+    (("chelsea", "--layer", "act", "--method", "gradient"), "takes no --layer"),
+    (("chelsea", "--output", "no/folder/why.png"), "there is no folder no/folder to write why.png to"),
+    (("chelsea", "--output", "why.docx"), "Format 'docx' is not supported"),
+    (("photo.png", "--output", "photo.png"), "is the photograph itself, which would be lost"),
+    (("chelsea", "--device", "abacus"), "abacus"), (("chelsea", "--classes", "none.txt"), "none.txt"),
+])
+def test_wrong_input_gets_one_line_and_code_2(capsys, tmp_path, words, message):
+    (tmp_path / "text.png").write_text("no image")
+    photographs.load("chelsea").image.save(tmp_path / "photo.png")
+    before = (tmp_path / "photo.png").read_bytes()
+    code, out, err = run(capsys, "explain", *words)
+    assert (code, out) == (2, "")
+    assert err.startswith("contrastlib: ")
+    assert message in err
+    assert err.count("\n") == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"text.png", "photo.png"}
+    assert (tmp_path / "photo.png").read_bytes() == before
+
+
+def test_no_gpu_is_said(capsys, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert run(capsys, "explain", "chelsea", "--device", "cuda:1")[2] == (
+        "contrastlib: --device cuda:1: no CUDA device can be used here\n")
+
+
+@pytest.mark.parametrize("words", [("explain", "chelsea", "--contrast", "best"), ("guess",), ()])
+def test_words_that_are_none_get_the_usage(capsys, words):
+    with pytest.raises(SystemExit) as stopped:
+        main(words)
+    assert stopped.value.code == 2
+    assert "usage: python -m contrastlib" in capsys.readouterr().err
+
+
+def test_photographs_are_listed_with_their_credit(capsys):
+    code, out, _ = run(capsys, "photographs")
+    assert code == 0
+    for name in photographs.names():
+        entry = photographs.CATALOGUE[name]
+        assert f"{name}\n  {entry.credit}\n  {entry.licence}\n" in out
+
+
+def test_help_has_examples_and_waits_for_no_network_library():
+    code = ("import sys; from contrastlib.__main__ import main\ntry: main(['explain', '--help'])\nexcept SystemExit: "
+            "print([m for m in ('torch', 'matplotlib', 'numpy') if m in sys.modules])")
+    result = python("-c", code)
+    assert "python -m contrastlib explain cat.jpg --target" in result.stdout
+    assert result.stdout.splitlines()[-1] == "[]"
+
+
+def test_it_runs_as_a_module():
+    assert python("-m", "contrastlib", "--version").stdout.strip() == f"contrastlib {__version__}"
+    assert python("-m", "contrastlib").returncode == 2
+
+
+def python(*words: str) -> subprocess.CompletedProcess:
+    root = Path(__file__).parents[1]
+    return subprocess.run([sys.executable, *words], cwd=root, capture_output=True, text=True, check=False)
