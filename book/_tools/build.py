@@ -17,6 +17,8 @@ ROOT = Path(__file__).resolve().parents[2]
 # that it does not read again, so a second build after a failed one would pass.
 STRICT = ["-W", "--keep-going", "-n", "--all"]
 
+# ipykernel would warn about its local sockets once for every chapter.
+KERNEL_CONFIG = "get_config().IPKernelApp.log_level = 40\n"
 # Jupyter Book colours its log even in a file; Sphinx knows how not to.
 JUPYTER_BOOK = """
 import sys
@@ -28,7 +30,13 @@ main()
 
 
 def kernel_environment(build: Path) -> dict[str, str]:
-    """Return the environment in which chapters run: this Python's kernel, and nobody's personal settings."""
+    """Return the environment in which chapters run: this Python's kernel, and nobody's personal settings.
+
+    Writes a folder of IPython settings into ``build``.
+    """
+    config = build / "ipython" / "profile_default" / "ipython_kernel_config.py"
+    config.parent.mkdir(parents=True, exist_ok=True)
+    config.write_text(KERNEL_CONFIG, encoding="utf8")
     env = dict(os.environ)
     for name in ("MPLBACKEND", "MATPLOTLIBRC", "PYTHONWARNINGS"):
         env.pop(name, None)  # figures must come inline, and look the same for everybody
@@ -40,17 +48,9 @@ def kernel_environment(build: Path) -> dict[str, str]:
     return env
 
 
-def quiet_kernels(build: Path) -> None:
-    """Keep ipykernel from warning about its local sockets once for every chapter."""
-    config = build / "ipython" / "profile_default" / "ipython_kernel_config.py"
-    config.parent.mkdir(parents=True, exist_ok=True)
-    config.write_text("get_config().IPKernelApp.log_level = 40\n", encoding="utf8")
-
-
 def build_book(output: Path) -> int:
     """Build into ``output/_build/html`` and return the exit status of the build."""
     env = kernel_environment(output / "_build")
-    quiet_kernels(output / "_build")
     for leftover in ("html", ".doctrees"):  # a page that was renamed must not stay under its old name
         shutil.rmtree(output / "_build" / leftover, ignore_errors=True)
     # On a machine where matplotlib never ran, building its font cache may write to a cell's stderr.
