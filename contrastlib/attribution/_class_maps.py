@@ -69,8 +69,9 @@ def class_maps(logits: Tensor, point: Tensor, classes: Tensor, combine: Combine)
 
     A map has h w pixels and depends linearly on the row of C weights that is back-propagated. That linear function
     can be read off by rows or by columns: K backward passes give the maps of K classes; h w passes through the
-    *transposed* function give the maps of all C classes. The cheaper is taken: at a 7 x 7 layer 49 passes do for a
-    thousand classes.
+    *transposed* function give the maps of all C classes. The cheaper is taken: at a 7 x 7 layer before pooling and a
+    linear head, 49 passes do for a thousand classes. Where convolutions follow the layer it is class by class, since
+    torch transposes a convolution's gradient some hundred times more slowly than it computes it.
 
     Args:
         logits: (N, C), depending on ``point``.
@@ -85,11 +86,26 @@ def class_maps(logits: Tensor, point: Tensor, classes: Tensor, combine: Combine)
     activation = point.detach().float() if point.dtype in (torch.float16, torch.bfloat16) else point.detach()
     pixels = point.shape[-2] * point.shape[-1]
     maps = None
-    if pixels <= classes.shape[1]:
+    if pixels <= classes.shape[1] and not _convolves(logits):
         maps = _transposed(logits, point, activation, classes, combine)
     if maps is None:
         maps = _class_by_class(logits, point, activation, classes, combine)
     return ClassMaps(maps, classes, logits.detach())
+
+
+def _convolves(logits: Tensor) -> bool:
+    """Whether a convolution lies between the layer and the logits."""
+    seen: set[object] = set()
+    waiting = [logits.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        if "conv" in node.name().lower():
+            return True
+        seen.add(node)
+        waiting.extend(function for function, _ in node.next_functions)
+    return False
 
 
 def _class_by_class(

@@ -44,7 +44,7 @@ def against_forward(benchmark, classifier, images):
             forward()
             forwards.append(time.perf_counter() - start)
 
-        benchmark.pedantic(function, setup=before, rounds=rounds, warmup_rounds=1)
+        benchmark.pedantic(function, setup=before, rounds=rounds, warmup_rounds=int(rounds > 1))
         taken = benchmark.stats.stats.data
         ratios = [t / f for t, f in zip(taken, forwards[-len(taken):], strict=True)]
         benchmark.extra_info["in forward passes"] = round(statistics.median(ratios), 2)
