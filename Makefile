@@ -35,6 +35,9 @@ help:
 
 env: $(READY)
 
+# pip names every package that is already there, unless told to be quiet.
+UPDATE := $(if $(wildcard $(ENV)/.installed),--quiet)
+
 # Stamped on pyproject.toml: when the pins change, the environment follows.
 $(ENV)/.installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
@@ -42,8 +45,8 @@ $(ENV)/.installed: pyproject.toml
 	  echo "Name another one: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	@test -x $(ENV)/bin/pip || $(PYTHON) -m venv $(ENV) || { \
 	  echo "Python could not create an environment; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
-	@echo "Installing into $(ENV): about 6 GB, a few minutes."
-	$(ENV)/bin/python -m pip install --disable-pip-version-check --editable '.[dev]'
+	@echo "Installing into $(ENV): the first time about 6 GB, which takes minutes."
+	$(ENV)/bin/python -m pip install $(UPDATE) --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
 book: $(READY)
