@@ -87,7 +87,7 @@ def temperature(position: float) -> float:
     """The temperature at a position of the dial: 0 at 0, 1 at 50, infinite at 100, logarithmic between."""
     if position <= 0:
         return 0.0
-    return float("inf") if position >= 100 else float(10 ** ((position - 50) / 25))
+    return float("inf") if position >= 100 else float(10 ** ((position - 50) / 50))
 
 
 def _check(relevance: NDArray[np.float32], scores: NDArray[np.float32], names: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ function bytes(view) {
 
 function temperature(position) {
   if (position <= 0) return 0;
-  return position >= 100 ? Infinity : 10 ** ((position - 50) / 25);
+  return position >= 100 ? Infinity : 10 ** ((position - 50) / 50);
 }
 
 /* Weights of the other classes: a softmax at temperature T, whose ends are the strongest rival and the plain mean. */
