@@ -93,7 +93,7 @@ def count_to_replace(first: Tensor, second: Tensor, keep: Keep) -> Tensor:
     should be *kept*: :math:`\min(\#_1^+, \#_2^+)` to keep the positive, :math:`\max(\#_1^-, \#_2^-)` to keep the
     negative pixels.
 
-    Erratum 7; ``utils.py``, line 148, of the review's repository.
+    Erratum 7; ``equal_blur`` in ``utils.py`` of the original's repository, line 148 in the review's.
 
     Args:
         first: relevance maps of one method, (N, 1, H, W).
@@ -114,8 +114,8 @@ def replaced(maps: Tensor, count: Tensor, keep: Keep) -> Tensor:
     To keep the positive pixels, the ``count`` lowest are replaced. To keep the negative ones, those whose rank lies
     *above* ``H W - count``, counted from 0: one pixel less than asked for.
 
-    Erratum 8; ``utils.py``, line 148, of the review's repository. Ranks of equal values are left to the sort, as
-    published.
+    Erratum 8; ``equal_blur`` in ``utils.py`` of the original's repository, line 148 in the review's. Ranks of equal
+    values are left to the sort, as published.
 
     Args:
         maps: relevance (N, 1, H, W).
@@ -133,8 +133,8 @@ def replaced(maps: Tensor, count: Tensor, keep: Keep) -> Tensor:
 def random_blur(images: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """The original's blurred baseline: a new width for every picture.
 
-    Erratum 9; ``experiment.py`` of the original's repository: sigma is drawn evenly from 10 to 20 pixels each time, in
-    a window of 101 pixels. The review fixes it at 15.
+    Erratum 9; ``utils.py`` of the original's repository: sigma is drawn evenly from 10 to 20 pixels each time, in a
+    window of 101 pixels. The review fixes it at 15.
 
     Args:
         images: (N, 3, H, W), H and W above 50.

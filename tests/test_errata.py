@@ -120,6 +120,10 @@ def ends(values: Tensor) -> list[float]:
     return [values.min().item(), values.max().item()]
 
 
+def near(values: list[float], within: float) -> list:
+    return [APPROX(v, abs=within) for v in values]
+
+
 def steps(network: nn.Module, images: Tensor, target: Tensor, score, epsilon: float, n: int) -> Tensor:
     """Gradient-sign steps up the score, at most epsilon away from the image and inside [0, 1]."""
     low, high = (images - epsilon).clamp_min(0), (images + epsilon).clamp_max(1)
@@ -161,28 +165,36 @@ def test_float32_probability_loses_the_target():
                                atol=1e-6)
 
 
-def test_float32_probability_turns_the_map_of_a_confident_photograph(seen):
+def test_float32_probability_turns_a_map(seen):
     i = seen.one("astronaut")
     image, target = seen.images[i:i + 1], seen.target[i:i + 1]
     moved = steps(seen.network, image, target, contrast.weighted, 0.03, 10)
     reached = contrast.weighted(seen.network(moved).double(), target).item()
-    maps = {score: grad_cam(seen.network, moved, target, score, upsample=False)
-            for score in (contrast.probability, contrast.weighted)}
-    agreement = relevance.correlation(maps[contrast.probability], maps[contrast.weighted]).item()
-    assert stated(1)[5:] == [APPROX(reached, abs=3), APPROX(agreement, abs=0.2)]
+    single, right, against = (grad_cam(seen.network, moved, target, score, upsample=False)
+                              for score in (contrast.probability, contrast.weighted, minus_the_others))
+    positive = [100 * relevance.positive_share(maps).item() for maps in (right, single)]
+    # The way there depends on the processor's rounding, so that the log-odds reached may differ; what happens does not.
+    assert stated(1)[5:] == [*near([reached], 3), *near(positive, 7),
+                             *near([relevance.correlation(single, against).item()], 0.01)]
+    assert relevance.correlation(single, right).item() < 0
+
+
+def minus_the_others(logits: Tensor, target: Tensor) -> Tensor:
+    """The part of the weighted contrast that speaks against the target."""
+    return contrast.weighted(logits, target) - contrast.original(logits, target)
 
 
 # --- erratum 2: which tensor is hooked -------------------------------------------------------------------------------
 
 
-def test_vgg_bn_layer_40_is_a_convolution_before_batchnorm_and_relu():
+def test_vgg_bn_layer_40_is_before_batchnorm():
     features = torchvision.models.vgg16_bn(weights=None, num_classes=2, init_weights=False).features
     assert published.LAYERS["vgg16_bn"] == "features.40"
     assert [type(features[i]) for i in (40, 41, 42, 43)] == [nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.MaxPool2d]
     assert not [m for m in features[41:] if isinstance(m, nn.Conv2d)]
 
 
-def test_alexnet_layer_10_is_overwritten_by_the_relu_behind_it():
+def test_alexnet_layer_10_is_overwritten():
     network = torchvision_network("alexnet")
     layer, behind = network.features[10], network.features[11]
     assert isinstance(layer, nn.Conv2d)
@@ -206,20 +218,23 @@ def test_reading_before_batchnorm_changes_the_map(seen):
             seen.network(seen.images)
         handle.remove()
     negative = [100 * (outputs[name] < 0).double().mean().item() for name in ("conv_head", "bn2")]
-    agreement = [ends(relevance.correlation(*(seen.maps(score, layer=name, upsample=False)
-                                              for name in ("conv_head", "bn2"))))
-                 for score in (contrast.original, contrast.weighted)]
-    assert stated(2) == [APPROX(v, abs=1) for v in negative] + [APPROX(v, abs=0.02) for v in sum(agreement, [])]
+    agreement = []
+    for score in (contrast.original, contrast.weighted):
+        early, late = (seen.maps(score, layer=name, upsample=False) for name in ("conv_head", "bn2"))
+        agreement += ends(relevance.correlation(early, late))
+    assert stated(2) == near(negative, 1) + near(agreement, 0.02)
 
 
 # --- errata 3 to 6: contrasts ----------------------------------------------------------------------------------------
 
 
 def test_effect_of_the_missing_factor(seen):
-    agreement = [ends(relevance.correlation(*(seen.maps(score, layer=layer, upsample=False)
-                                              for score in (published.mean_without_factor, contrast.mean))))
-                 for layer in ("bn2", "blocks.5")]
-    assert stated(3) == [APPROX(v, abs=0.02) for v in sum(agreement, [])]
+    agreement = []
+    for layer in ("bn2", "blocks.5"):
+        wrong, right = (seen.maps(score, layer=layer, upsample=False)
+                        for score in (published.mean_without_factor, contrast.mean))
+        agreement += ends(relevance.correlation(wrong, right))
+    assert stated(3) == near(agreement, 0.02)
 
 
 def test_effect_of_dividing_by_all_classes(seen):
@@ -237,17 +252,14 @@ def rise(seen: Seen, score) -> float:
 
 
 def test_effect_of_the_wrong_sign(seen):
-    assert stated(5) == [APPROX(rise(seen, contrast.mean), abs=0.1),
-                         APPROX(rise(seen, published.mean_with_wrong_sign), abs=0.1)]
+    assert stated(5) == near([rise(seen, contrast.mean), rise(seen, published.mean_with_wrong_sign)], 0.1)
 
 
 def test_effect_of_attached_weights(seen):
     wrong, right = (seen.maps(score, upsample=False)
                     for score in (published.weighted_with_attached_weights, contrast.weighted))
-    assert stated(6) == [
-        *(APPROX(v, abs=0.03) for v in ends(relevance.correlation(wrong, right))),
-        APPROX(rise(seen, contrast.weighted), abs=0.1),
-        APPROX(rise(seen, published.weighted_with_attached_weights), abs=0.1)]
+    gains = [rise(seen, score) for score in (contrast.weighted, published.weighted_with_attached_weights)]
+    assert stated(6) == near(ends(relevance.correlation(wrong, right)), 0.03) + near(gains, 0.1)
 
 
 # --- errata 7 to 9: blurring -----------------------------------------------------------------------------------------
@@ -273,17 +285,16 @@ def test_effect_of_counting_the_wrong_sign(seen):
     maps = [seen.maps(contrast.original), seen.maps(contrast.weighted)]
     masks = [as_coded(maps), corrected(maps)]
     shares = [100 * v for pair in masks for v in ends(pair[0].double().mean((1, 2, 3)))]
-    scores = [seen.relative_probability(blurred(seen.images, mask))[seen.close].mean().item()
-              for pair in masks for mask in pair]
-    assert stated(7) == [*(APPROX(v, abs=1) for v in shares), seen.close.sum().item(),
-                         *(APPROX(v, abs=0.02) for v in scores)]
+    pictures = [seen.images, *(blurred(seen.images, mask) for pair in masks for mask in pair)]
+    scores = [seen.relative_probability(images)[seen.close].mean().item() for images in pictures]
+    assert stated(7) == [*near(shares, 1), seen.close.sum().item(), *near(scores, 0.02)]
 
 
 def test_effect_of_the_random_blur(seen):
     where = as_coded([seen.maps(contrast.original), seen.maps(contrast.weighted)])[1]
     cat = [seen.relative_probability(blurred(seen.images, where, sigma))[seen.one("chelsea")].item()
            for sigma in (10.0, 15.0, 20.0)]
-    assert stated(9) == [APPROX(v, abs=0.02) for v in cat]
+    assert stated(9) == near(cat, 0.02)
 
 
 # --- errata 11 to 17 -------------------------------------------------------------------------------------------------
@@ -313,7 +324,7 @@ def test_effect_of_aligned_corners(seen):
         right, wrong = (up(maps, (224, 224)) for up in (relevance.upsample, published.upsample))
         agreement.append(relevance.correlation(wrong, right).median().item())
         turned.append(100 * ((right > 0) != (wrong > 0)).double().mean((-2, -1)).max().item())
-    assert stated(12) == [APPROX(v, abs=0.01) for v in agreement] + [APPROX(v, abs=1) for v in turned]
+    assert stated(12) == near(agreement, 0.01) + near(turned, 1)
 
 
 def test_learning_rate_schedule_never_acts():
@@ -354,7 +365,7 @@ def without_row(head: nn.Linear, row: int) -> nn.Linear:
     return other.eval()
 
 
-def test_mean_contrast_is_near_the_original_because_class_maps_cancel(seen):
+def test_class_maps_cancel_in_the_mean(seen):
     original, mean = (seen.maps(score, upsample=False) for score in (contrast.original, contrast.mean))
     away = relevance.relative_error(mean, original).max().item()
     i, egyptian = seen.one("chelsea"), seen.network.index("Egyptian cat")
@@ -370,7 +381,7 @@ def test_mean_contrast_is_near_the_original_because_class_maps_cancel(seen):
         assert relevance.relative_error(after[score], before[score]).item() < 1e-3
     agreement = [relevance.correlation(after[contrast.original], other).item()
                  for other in (before[contrast.original], after[contrast.mean])]
-    assert stated(16) == [APPROX(100 * away, abs=0.2), *(APPROX(v, abs=0.02) for v in agreement)]
+    assert stated(16) == near([100 * away], 0.2) + near(agreement, 0.02)
     pair = grad_cam(seen.network, image, target, contrast.foil(egyptian), layer="bn2", upsample=False)
     assert relevance.relative_error(after[contrast.original], pair).item() < 1e-4
 
@@ -387,18 +398,31 @@ def test_rectified_maps_do_not_add_up(seen):
     assert stated(17) == [APPROX(relevance.correlation(rectified, direct).item(), abs=0.02)]
 
 
-# --- the page that compares with others ------------------------------------------------------------------------------
+# --- lines of code on other pages ------------------------------------------------------------------------------------
+
+
+def lines_of(page: str) -> str:
+    text = (ROOT / "book" / f"{page}.md").read_text(encoding="utf-8")
+    (lines,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    return lines
+
+
+def test_the_example_of_the_api_page():
+    names: dict = {}
+    exec(lines_of("api"), names)
+    shapes = {name: tuple(names[name].shape) for name in ("why", "not_that", "again")}
+    assert shapes == {"why": (1, 1, 224, 224), "not_that": (1, 1, 224, 224), "again": (1, 1, 7, 7)}
+    assert names["every"].maps.shape == (1, 1000, 7, 7)
+    torch.testing.assert_close(relevance.upsample(names["again"], (224, 224)), names["not_that"], rtol=1e-4, atol=1e-5)
 
 
 def test_our_contrasts_inside_captum():
     """The lines of the page `comparison` are run as they stand there."""
-    text = (ROOT / "book" / "comparison.md").read_text(encoding="utf-8")
-    (lines,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
     model = seeded(lambda: nn.Sequential(nn.Conv2d(3, 5, 3), nn.Tanh(), nn.Flatten(), nn.Linear(5 * 36, 6)))
     images = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     target = torch.tensor([0, 5, 2, 2])
     names = {"model": model, "layer": model[1], "images": images, "target": target}
-    exec(lines, names)  # noqa: S102
+    exec(lines_of("comparison"), names)
     classifier = models.Classifier(model, input_size=8, mean=0, std=1)
     ours = grad_cam(classifier, images, target, contrast.weighted, layer="1", upsample=False)
     torch.testing.assert_close(names["maps"], ours)

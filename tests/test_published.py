@@ -23,14 +23,14 @@ def test_mean_without_its_factor_is_the_sum_of_the_others():
     assert row(contrast.mean) == [-0.5, 1, -0.5]
 
 
-def test_without_the_factor_the_other_classes_outweigh_the_target_a_thousandfold():
+def test_without_the_factor_the_others_outweigh():
     weights = contrast.weights(published.mean_without_factor, torch.zeros(1, 1000), torch.tensor([0]))
     assert weights.sum().item() == 1 - 999
     assert contrast.weights(contrast.mean, torch.zeros(1, 1000), torch.tensor([0])).sum().item() == pytest.approx(
         0, abs=1e-6)
 
 
-def test_mean_over_all_classes_divides_by_one_too_many():
+def test_mean_over_all_classes_counts_the_target():
     assert published.mean_over_all_classes(LOGITS, TARGET).item() == pytest.approx(5 - (1 + 3) / 3)
     assert row(published.mean_over_all_classes) == pytest.approx([-1 / 3, 1, -1 / 3])
 
@@ -48,7 +48,7 @@ def test_mean_with_the_wrong_sign_adds_the_other_classes():
     assert row(published.mean_with_wrong_sign) == pytest.approx([0.5, 1, 0.5])
 
 
-def test_mean_with_the_wrong_sign_counts_the_batch_once_for_each_image():
+def test_mean_with_the_wrong_sign_sums_the_batch():
     logits, target = LOGITS.expand(4, -1), TARGET.expand(4)
     weights = contrast.weights(published.mean_with_wrong_sign, logits, target)
     # 1 - 1/2 for the target itself, and each logit is in all four scores with 1/2.
@@ -65,7 +65,7 @@ def test_attached_weights_give_the_right_value_and_the_wrong_gradient():
         [-a1 * (1 + 1 - mean), 1, -a3 * (1 + 3 - mean)])
 
 
-def test_attached_weights_turn_the_sign_of_most_classes():
+def test_attached_weights_turn_most_signs():
     generator = torch.Generator().manual_seed(0)
     logits = 2.5 * torch.randn(20, 1000, generator=generator, dtype=torch.float64)
     target = logits.argmax(-1)
@@ -99,7 +99,7 @@ def test_equal_blur_on_four_pixels():
     assert published.replaced(two, n, "negative").tolist() == [[[[True, False], [False, True]]]]
 
 
-def test_equal_blur_replaces_as_many_as_there_are_to_keep():
+def test_equal_blur_counts_what_it_should_keep():
     one, two = checkered(42061), checkered(15663, seed=1)
     n = published.count_to_replace(one, two, "positive")
     assert n.tolist() == [15663]
@@ -120,7 +120,7 @@ def test_the_two_published_modes_are_complements():
 
 
 @pytest.mark.parametrize("count", [2, 10, 200])
-def test_keeping_the_negative_replaces_one_pixel_less(count):
+def test_keeping_the_negative_is_one_pixel_short(count):
     maps = checkered(100, n=256)
     n = torch.tensor([count])
     assert published.replaced(maps, n, "positive").sum().item() == count
@@ -154,7 +154,7 @@ def test_the_last_short_batch_counts_as_a_full_one():
     assert values.mean().item() == pytest.approx(1 / 5)
 
 
-def test_each_image_of_imagenets_last_batch_counts_four_times():
+def test_images_of_a_short_batch_count_more():
     last = torch.zeros(50_000, dtype=torch.float64)
     last[-1] = 1
     first = last.flip(0)
