@@ -41,12 +41,17 @@ DEAD_WIDGETS = """async () => {
   return views.length - document.querySelectorAll(".book-widget[data-rendered]").length;
 }"""
 
-# What sticks out to the right of a narrow window, unless something around it scrolls or cuts it off.
+# What makes a narrow window scroll sideways: elements that stick out on the right with nothing around them that
+# scrolls or cuts them off, and elements whose text does.
 STICKING_OUT = """() => {
   const wide = document.documentElement.clientWidth;
   if (document.documentElement.scrollWidth <= wide) return [];
-  const out = [...document.querySelectorAll("article *")].filter((e) => e.getBoundingClientRect().right > wide + 1);
-  return ["page: " + document.documentElement.scrollWidth, ...out.slice(0, 8).map((e) => e.outerHTML.slice(0, 120))];
+  const scrolls = (e) => getComputedStyle(e).overflowX !== "visible";
+  const kept = (e) => e && e !== document.body && (scrolls(e) || kept(e.parentElement));
+  const out = [...document.querySelectorAll("article *")].filter((e) => !kept(e)
+    && Math.max(e.getBoundingClientRect().right, e.getBoundingClientRect().left + e.scrollWidth) > wide + 1);
+  const inmost = out.filter((e) => ![...e.children].some((child) => out.includes(child)));
+  return ["page: " + document.documentElement.scrollWidth, ...inmost.slice(0, 8).map((e) => e.outerHTML.slice(0, 120))];
 }"""
 
 
