@@ -64,7 +64,10 @@ lint: $(READY)
 
 bench: $(READY)
 	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[dev,bench]'
-	$(RUN) -m pytest tests/benchmarks -o python_files='bench_*.py' --benchmark-only --benchmark-columns=min,median,rounds $(TESTS)
+	@mkdir -p _build
+	$(RUN) -m pytest tests/benchmarks -o python_files='bench_*.py' -W ignore --benchmark-only \
+	  --benchmark-columns=min,median,rounds --benchmark-json=_build/benchmarks.json $(TESTS)
+	$(RUN) book/_tools/benchmarks.py _build/benchmarks.json
 
 notebooks: $(READY)
 	$(RUN) book/_tools/notebooks.py

@@ -36,7 +36,7 @@ def against_forward(benchmark, classifier, images):
         with torch.no_grad():
             classifier(images)
 
-    def measure(function, rounds=ROUNDS):
+    def measure(what, function, rounds=ROUNDS):
         forwards = []
 
         def before():
@@ -48,13 +48,13 @@ def against_forward(benchmark, classifier, images):
         taken = benchmark.stats.stats.data
         ratios = [t / f for t, f in zip(taken, forwards[-len(taken):], strict=True)]
         benchmark.extra_info["in forward passes"] = round(statistics.median(ratios), 2)
-        benchmark.extra_info["batch"] = BATCH
+        benchmark.extra_info["what"] = what
 
     return measure
 
 
 def test_weighted_grad_cam(against_forward, classifier, images):
-    against_forward(lambda: grad_cam(classifier, images, 281, contrast.weighted))
+    against_forward("one weighted Grad-CAM", lambda: grad_cam(classifier, images, 281, contrast.weighted))
 
 
 def test_weighted_grad_cam_captum(against_forward, classifier, images):
@@ -62,20 +62,24 @@ def test_weighted_grad_cam_captum(against_forward, classifier, images):
         return contrast.weighted(classifier(x), torch.full((len(x),), 281))[:, None]
 
     peer = LayerGradCam(log_odds, classifier.model.bn2)
-    against_forward(lambda: peer.attribute(images, target=0))
+    against_forward("the same by Captum's LayerGradCam", lambda: peer.attribute(images, target=0))
 
 
 def test_maps_of_100_classes(against_forward, classifier, images):
-    against_forward(lambda: grad_cam.class_maps(classifier, images, range(CLASSES)))
+    against_forward("maps of 100 classes", lambda: grad_cam.class_maps(classifier, images, range(CLASSES)))
 
 
 def test_maps_of_1000_classes(against_forward, classifier, images):
-    against_forward(lambda: grad_cam.class_maps(classifier, images))
+    against_forward("maps of all 1000 classes", lambda: grad_cam.class_maps(classifier, images))
 
 
 def test_maps_of_100_classes_captum(against_forward, classifier, images):
     peer = LayerGradCam(classifier, classifier.model.bn2)
-    against_forward(lambda: [peer.attribute(images, target=c) for c in range(CLASSES)], rounds=1)
+    against_forward(
+        "100 classes, looping Captum's LayerGradCam",
+        lambda: [peer.attribute(images, target=c).detach() for c in range(CLASSES)],
+        rounds=1,
+    )
 
 
 def test_maps_of_100_classes_pytorch_grad_cam(against_forward, classifier, images):
@@ -84,7 +88,9 @@ def test_maps_of_100_classes_pytorch_grad_cam(against_forward, classifier, image
 
     with GradCAM(model=classifier, target_layers=[classifier.model.bn2]) as peer:
         against_forward(
-            lambda: [peer(images, targets=[ClassifierOutputTarget(c)] * BATCH) for c in range(CLASSES)], rounds=1
+            "100 classes, looping pytorch-grad-cam's GradCAM",
+            lambda: [peer(images, targets=[ClassifierOutputTarget(c)] * BATCH) for c in range(CLASSES)],
+            rounds=1,
         )
 
 
@@ -113,4 +119,5 @@ def test_peak_memory_of_1000_classes_of_16_images(benchmark):
         peaks.append(int(done.stdout))
 
     benchmark.pedantic(run, rounds=3)
+    benchmark.extra_info["what"] = "all 1000 classes of 16 images, as a process of its own"
     benchmark.extra_info["extra peak memory, MB"] = round(statistics.median(peaks) / 1e6)
