@@ -232,6 +232,23 @@ def weights(contrast: Contrast, logits: Tensor, target: Tensor) -> Tensor:
         return torch.autograd.grad(score.sum(), leaf)[0]
 
 
+def effective_rivals(contrast: Contrast, logits: Tensor, target: Tensor) -> Tensor:
+    r"""How many classes a contrast subtracts, counting each by its share.
+
+    .. math:: \exp\Big(-\sum_{s \ne t} \alpha_s \log \alpha_s\Big), \qquad \alpha_s = \frac{w_s}{\sum_{k \ne t} w_k}
+
+    Args:
+        contrast: any contrast that subtracts something.
+        logits: (N, C).
+        target: (N,) int64.
+
+    Returns:
+        (N,) in [1, C - 1], dimensionless; NaN for a contrast that subtracts nothing.
+    """
+    row = weights(contrast, logits, target).masked_fill(_is_target(logits, target), 0)
+    return torch.special.entr(row / row.sum(-1, keepdim=True)).sum(-1).exp()
+
+
 def by_name(
     name: str,
     *,

@@ -78,6 +78,19 @@ def test_probability_is_proportional_to_weighted():
     torch.testing.assert_close(contrast.weights(contrast.probability, logits, target), expected)
 
 
+def test_effective_rivals_count_what_is_subtracted():
+    logits, target = case()
+    counts = {"max": 1.0, "mean": C - 1.0}
+    for name, count in counts.items():
+        rivals = contrast.effective_rivals(getattr(contrast, name), logits, target)
+        torch.testing.assert_close(rivals, torch.full((5,), count, dtype=torch.float64))
+    alpha = contrast.weights(contrast.weighted, logits, target)
+    alpha = [-float(a) for s, a in enumerate(alpha[0]) if s != target[0]]
+    by_hand = math.exp(-sum(a * math.log(a) for a in alpha))
+    assert contrast.effective_rivals(contrast.weighted, logits, target)[0].item() == pytest.approx(by_hand)
+    assert contrast.effective_rivals(contrast.original, logits, target).isnan().all()
+
+
 def test_weighted_is_the_log_odds():
     logits, target = case()
     p = logits.softmax(-1).gather(-1, target[:, None]).squeeze(-1)

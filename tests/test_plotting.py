@@ -227,3 +227,19 @@ def test_the_style_is_put_back():
 def test_texts_are_shortened():
     assert plotting.shorten("tabby", 5) == "tabby"
     assert plotting.shorten("tiger cat", 7) == "tiger…"
+
+
+def test_curves_in_panels():
+    figure = plotting.curves([1, 10], {"left": {"a": [0, 1], "b": [1, 0]}, "right": {"": [2, 3]}},
+                             xlabel="T", logarithmic="x")
+    left, right = figure.axes
+    assert [line.get_label() for line in left.lines] == ["a", "b"]
+    assert left.get_xscale() == "log"
+    assert left.get_yscale() == "linear"
+    assert right.get_ylabel() == "right"
+    assert right.get_legend() is None
+
+
+def test_a_curve_of_another_length():
+    with pytest.raises(ValueError, match="'a' has shape"):
+        plotting.curves([1, 2, 3], {"y": {"a": [1, 2]}}, xlabel="x")

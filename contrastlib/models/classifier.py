@@ -106,7 +106,7 @@ class Classifier(nn.Module):
 
     @property
     def layer_name(self) -> str:
-        """The default layer for maps: the one given, else the last whose output is still a map.
+        """The default layer for maps, the one given or else the last whose output is still a map.
 
         Found with one forward pass on a black image and remembered; see :func:`contrastlib.models.layers.default_layer`
         for the rule.
@@ -120,7 +120,7 @@ class Classifier(nn.Module):
 
     @property
     def num_classes(self) -> int:
-        """The number of logits C: the number of class names, else found with one forward pass and remembered."""
+        """The number of logits C, from the class names or else found with one forward pass and remembered."""
         return len(self.class_names) if self.class_names is not None else self._probed().num_classes
 
     def layer(self, layer: str | nn.Module | None = None) -> nn.Module:

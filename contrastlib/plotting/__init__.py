@@ -4,6 +4,7 @@ Red speaks for what is explained, blue against it, white is zero, as :cite:t:`er
 figure shows itself in a notebook when it is the last value of a cell; ``figure.savefig(...)`` keeps it.
 """
 
+from contrastlib.plotting._curves import curves
 from contrastlib.plotting._grid import compare, map_grid
 from contrastlib.plotting._overlay import as_map, as_picture, overlay
 from contrastlib.plotting._style import AGAINST, FAINT, FOR, INK, WIDTH, BookFigure, shorten, style, titled
@@ -19,6 +20,7 @@ __all__ = [
     "as_map",
     "as_picture",
     "compare",
+    "curves",
     "map_grid",
     "overlay",
     "shorten",
