@@ -18,6 +18,11 @@ def contents() -> list[str]:
     return [f"{name}.html" for name in [toc["root"], *chapters]]
 
 
+def test_the_book_builds_strictly(build):
+    if build.returncode:
+        pytest.fail((build.stdout + build.stderr)[-8000:], pytrace=False)
+
+
 @pytest.mark.parametrize("path", contents())
 def test_a_page_is_whole(path, visit):
     assert visit(path).problems() == {}
