@@ -44,6 +44,15 @@ def tiny(dtype=torch.float64, **options) -> Classifier:
     return Classifier(seeded(Tiny, **options).to(dtype), input_size=8, mean=(0, 0, 0), std=(1, 1, 1), layer="last")
 
 
+def pooled(classes: int) -> Classifier:
+    """Convolutions, an average over all places and a linear layer: 3 x 16 x 16 to so many logits, float64."""
+    def build() -> nn.Module:
+        return nn.Sequential(nn.Conv2d(3, 9, 3, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+                             nn.Linear(9, classes))
+
+    return Classifier(seeded(build).double(), input_size=16, mean=0, std=1, layer="1")
+
+
 def torchvision_network(name: str) -> nn.Module:
     """A torchvision architecture with seeded random weights and ten classes."""
     options = {"weights": None, "num_classes": 10}

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from networks import images, tiny, torchvision_network
+from networks import images, pooled, tiny, torchvision_network
 
 from contrastlib import contrast
-from contrastlib.attribution import METHODS, _class_maps, grad_cam
+from contrastlib.attribution import METHODS, _class_maps, at_layer, grad_cam
 from contrastlib.models import Classifier
 
 CAMS = {name: method for name, method in METHODS.items() if method.reads == "layer"}
@@ -37,6 +37,36 @@ def test_both_ways_of_reading_the_jacobian(name, monkeypatch):
     by_class = CAMS[name].class_maps(classifier, images())
     torch.testing.assert_close(by_pixel.maps, by_class.maps)
     torch.testing.assert_close(by_pixel.maps, one_by_one(CAMS[name], classifier, images(), range(20)))
+
+
+@pytest.mark.parametrize("name", CAMS)
+def test_behind_pooling_one_number_for_each_channel_is_enough(name, monkeypatch):
+    classifier = pooled(classes=80)
+    x = images(2, 16, torch.float64)
+    quick = CAMS[name].class_maps(classifier, x).maps
+    monkeypatch.setattr(_class_maps, "_pooled", lambda *_: None)
+    torch.testing.assert_close(quick, CAMS[name].class_maps(classifier, x).maps)
+    torch.testing.assert_close(quick[:, 7:8], CAMS[name](classifier, x, 7, upsample=False))
+
+
+def test_a_rule_that_does_not_add_its_channels_up_takes_the_general_way():
+    @at_layer
+    def across_channels(activation, gradient):
+        return (gradient * activation).sum(1, keepdim=True) / activation.abs().sum(1, keepdim=True).clamp_min(0.1)
+
+    classifier, x = pooled(classes=80), images(2, 16, torch.float64)
+    maps = across_channels.class_maps(classifier, x).maps
+    torch.testing.assert_close(maps[:, 7:8], across_channels(classifier, x, 7, upsample=False))
+
+
+@pytest.mark.parametrize("network", ["resnet18", "mobilenet_v3_small"])
+def test_pooling_is_recognised_in_real_architectures(network, monkeypatch):
+    found = []
+    recognise = _class_maps._pooled
+    monkeypatch.setattr(_class_maps, "_pooled", lambda *a: found.append(recognise(*a)) or found[-1])
+    classifier = Classifier(torchvision_network(network), input_size=64)
+    grad_cam.class_maps(classifier, images(2, 64, torch.float32))
+    assert found[0] is not None
 
 
 def test_class_by_class_where_convolutions_follow(monkeypatch):

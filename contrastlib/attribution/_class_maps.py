@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import GradientEdge, Node
 
 from contrastlib import contrast as contrasts
 from contrastlib.contrast import Contrast
@@ -70,7 +71,7 @@ def class_maps(logits: Tensor, point: Tensor, classes: Tensor, combine: Combine)
     A map has h w pixels and depends linearly on the row of C weights that is back-propagated. That linear function
     can be read off by rows or by columns: K backward passes give the maps of K classes; h w passes through the
     *transposed* function give the maps of all C classes. The cheaper is taken: at a 7 x 7 layer before pooling and a
-    linear head, 49 passes do for a thousand classes. Where convolutions follow the layer it is class by class, since
+    linear head, 49 passes do for a thousand classes, and small ones. Where convolutions follow the layer it is class by class, since
     torch transposes a convolution's gradient some hundred times more slowly than it computes it.
 
     Args:
@@ -93,19 +94,34 @@ def class_maps(logits: Tensor, point: Tensor, classes: Tensor, combine: Combine)
     return ClassMaps(maps, classes, logits.detach())
 
 
-def _convolves(logits: Tensor) -> bool:
-    """Whether a convolution lies between the layer and the logits."""
-    seen: set[object] = set()
-    waiting = [logits.grad_fn]
+def _nodes(logits: Tensor) -> dict[Node, list[Node]]:
+    """The graph between the layer and the logits: every node with the nodes that use its output."""
+    users: dict[Node, list[Node]] = {}
+    waiting = [] if logits.grad_fn is None else [logits.grad_fn]
     while waiting:
         node = waiting.pop()
-        if node is None or node in seen:
-            continue
-        if "conv" in node.name().lower():
-            return True
-        seen.add(node)
-        waiting.extend(function for function, _ in node.next_functions)
-    return False
+        for child, _ in node.next_functions:
+            if child is None:
+                continue
+            if child not in users:
+                waiting.append(child)
+            users.setdefault(child, []).append(node)
+    return users
+
+
+def _convolves(logits: Tensor) -> bool:
+    """Whether a convolution lies between the layer and the logits."""
+    return any("conv" in node.name().lower() for node in _nodes(logits))
+
+
+def _pooled(logits: Tensor, point: Tensor) -> GradientEdge | None:
+    """Where the layer's output has been averaged over its places, if that is the only thing done with it."""
+    users = _nodes(logits)
+    at = next((node for node in users if getattr(node, "variable", None) is point), None)
+    for name in ("CloneBackward", "MeanBackward"):  # the copy that hooks.cut() hands on, then the average
+        following = users.get(at, []) if at is not None else []
+        at = following[0] if len(following) == 1 and following[0].name().startswith(name) else None
+    return GradientEdge(at, 0) if at is not None else None
 
 
 def _class_by_class(
@@ -122,24 +138,49 @@ def _transposed(
     logits: Tensor, point: Tensor, activation: Tensor, classes: Tensor, combine: Combine
 ) -> Tensor | None:
     """Maps of the classes, pixel by pixel: one row of the Jacobian of the map with respect to the weights at a time."""
-    h, w = point.shape[-2:]
+    row = torch.zeros_like(logits, requires_grad=True)
     try:
-        row = torch.zeros_like(logits, requires_grad=True)
-        (gradient,) = torch.autograd.grad(logits, point, row, create_graph=True)
-        pixels = combine(activation, gradient.to(activation.dtype)).flatten(1)
-        chunk = _chunk(activation)
-        basis = torch.eye(h * w, dtype=pixels.dtype, device=pixels.device)[:, None, :].expand(-1, len(logits), -1)
+        pixels = _pixels_behind_pooling(logits, point, activation, row, combine)
+        if pixels is None:
+            (gradient,) = torch.autograd.grad(logits, point, row, create_graph=True)
+            pixels = combine(activation, gradient.to(activation.dtype)).flatten(1)
+        basis = torch.eye(pixels.shape[1], dtype=pixels.dtype, device=pixels.device)
         columns = torch.cat([
             torch.autograd.grad(pixels, row, part, retain_graph=True, is_grads_batched=True)[0].gather(
                 -1, classes.expand(len(part), -1, -1))
-            for part in basis.split(chunk)
+            for part in basis[:, None, :].expand(-1, len(logits), -1).split(_chunk(activation))
         ])
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:  # an operation behind the layer cannot be differentiated twice or batched
         _LOG.info("class maps go class by class: %s", error)
         return None
-    return columns.permute(1, 2, 0).unflatten(-1, (h, w))
+    return columns.permute(1, 2, 0).unflatten(-1, point.shape[-2:])
+
+
+def _pixels_behind_pooling(
+    logits: Tensor, point: Tensor, activation: Tensor, row: Tensor, combine: Combine
+) -> Tensor | None:
+    """The pixels of the map as a function of the row, (N, h w), without a gradient of the layer's full size.
+
+    Behind an average over all places the gradient is the same at every place. A rule that adds its channels up, as
+    most do, then needs one number for each channel; whether it does is tried out, not assumed.
+    """
+    edge = _pooled(logits, point)
+    if edge is None:
+        return None
+    (pooled,) = torch.autograd.grad(logits, [edge], row, create_graph=True)
+    n, k, h, w = activation.shape
+    if pooled.shape[:2] != (n, k) or pooled.numel() != n * k:
+        return None
+    share = torch.full_like(activation, 1 / (h * w)).flatten(0, 1).unsqueeze(1)
+    channels = combine(activation.flatten(0, 1).unsqueeze(1), share).reshape(n, k, h * w)
+    trial = torch.linspace(-1, 2, k, dtype=activation.dtype, device=activation.device)
+    together = combine(activation, (trial / (h * w)).reshape(1, k, 1, 1).expand_as(activation)).flatten(1)
+    if not torch.allclose(torch.einsum("k,nkp->np", trial, channels), together,
+                          rtol=1e-4, atol=1e-5 * together.abs().max().item()):
+        return None
+    return torch.einsum("nk,nkp->np", pooled.flatten(1).to(activation.dtype), channels)
 
 
 def _chunk(activation: Tensor) -> int:
