@@ -17,7 +17,8 @@ endif
 
 # Every chapter is a test as well: it runs, and its checked cells print what is stored. Time limits are for one cell
 # and for one test; the first browser test builds the book.
-PYTEST := $(RUN) -m pytest -rs --timeout=1200
+# Torch's threads wait for each other by spinning, unless told not to: beside any other job, that costs minutes.
+PYTEST := OMP_WAIT_POLICY=PASSIVE $(RUN) -m pytest -rs --timeout=1200
 NOTEBOOKS := --nbval-lax --nbval-current-env --nbval-cell-timeout=300 --nbval-sanitize-with=tests/nbval.cfg
 
 .PHONY: help env book test browser lint bench notebooks clean

@@ -44,6 +44,8 @@ def kernel_environment(build: Path) -> dict[str, str]:
     env["PYTHONPATH"] = str(ROOT)  # this tree's library, whatever else is installed
     env["IPYTHONDIR"] = str(build / "ipython")
     env["MPLCONFIGDIR"] = str(build / "matplotlib")
+    # Torch's threads would wait for each other by spinning; beside any other job, that costs minutes.
+    env.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     env["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
     return env
 
