@@ -71,8 +71,8 @@ def class_maps(logits: Tensor, point: Tensor, classes: Tensor, combine: Combine)
     A map has h w pixels and depends linearly on the row of C weights that is back-propagated. That linear function
     can be read off by rows or by columns: K backward passes give the maps of K classes; h w passes through the
     *transposed* function give the maps of all C classes. The cheaper is taken: at a 7 x 7 layer before pooling and a
-    linear head, 49 passes do for a thousand classes, and small ones. Where convolutions follow the layer it is class by class, since
-    torch transposes a convolution's gradient some hundred times more slowly than it computes it.
+    linear head, 49 passes do for a thousand classes, and small ones. Where convolutions follow the layer it is class
+    by class, since torch transposes a convolution's gradient some hundred times more slowly than it computes it.
 
     Args:
         logits: (N, C), depending on ``point``.
@@ -140,28 +140,33 @@ def _transposed(
     """Maps of the classes, pixel by pixel: one row of the Jacobian of the map with respect to the weights at a time."""
     row = torch.zeros_like(logits, requires_grad=True)
     try:
-        pixels = _pixels_behind_pooling(logits, point, activation, row, combine)
-        if pixels is None:
-            (gradient,) = torch.autograd.grad(logits, point, row, create_graph=True)
-            pixels = combine(activation, gradient.to(activation.dtype)).flatten(1)
-        basis = torch.eye(pixels.shape[1], dtype=pixels.dtype, device=pixels.device)
-        columns = torch.cat([
-            torch.autograd.grad(pixels, row, part, retain_graph=True, is_grads_batched=True)[0].gather(
-                -1, classes.expand(len(part), -1, -1))
-            for part in basis[:, None, :].expand(-1, len(logits), -1).split(_chunk(activation))
-        ])
+        columns = _behind_pooling(logits, point, activation, row, combine)
+        if columns is None:
+            columns = _anywhere(logits, point, activation, row, combine)
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:  # an operation behind the layer cannot be differentiated twice or batched
         _LOG.info("class maps go class by class: %s", error)
         return None
-    return columns.permute(1, 2, 0).unflatten(-1, point.shape[-2:])
+    chosen = columns.gather(-1, classes.expand(len(columns), -1, -1))
+    return chosen.permute(1, 2, 0).unflatten(-1, point.shape[-2:])
 
 
-def _pixels_behind_pooling(
+def _anywhere(logits: Tensor, point: Tensor, activation: Tensor, row: Tensor, combine: Combine) -> Tensor:
+    """Every pixel of the map differentiated with respect to the row of weights over classes: (h w, N, C)."""
+    (gradient,) = torch.autograd.grad(logits, point, row, create_graph=True)
+    pixels = combine(activation, gradient.to(activation.dtype)).flatten(1)
+    basis = torch.eye(pixels.shape[1], dtype=pixels.dtype, device=pixels.device)
+    return torch.cat([
+        torch.autograd.grad(pixels, row, part, retain_graph=True, is_grads_batched=True)[0]
+        for part in basis[:, None, :].expand(-1, len(logits), -1).split(_chunk(activation))
+    ])
+
+
+def _behind_pooling(
     logits: Tensor, point: Tensor, activation: Tensor, row: Tensor, combine: Combine
 ) -> Tensor | None:
-    """The pixels of the map as a function of the row, (N, h w), without a gradient of the layer's full size.
+    """The same as :func:`_anywhere` without a gradient of the layer's full size, where that is possible.
 
     Behind an average over all places the gradient is the same at every place. A rule that adds its channels up, as
     most do, then needs one number for each channel; whether it does is tried out, not assumed.
@@ -180,7 +185,8 @@ def _pixels_behind_pooling(
     if not torch.allclose(torch.einsum("k,nkp->np", trial, channels), together,
                           rtol=1e-4, atol=1e-5 * together.abs().max().item()):
         return None
-    return torch.einsum("nk,nkp->np", pooled.flatten(1).to(activation.dtype), channels)
+    tangents = channels.permute(2, 0, 1).reshape(h * w, *pooled.shape).to(pooled.dtype)
+    return torch.autograd.grad(pooled, row, tangents, retain_graph=True, is_grads_batched=True)[0]
 
 
 def _chunk(activation: Tensor) -> int:
