@@ -15,7 +15,7 @@ from captum.attr import LayerGradCam
 from contrastlib import contrast, models
 from contrastlib.attribution import grad_cam
 
-BATCH, CLASSES, ROUNDS = 8, 100, 15
+BATCH, CLASSES, ROUNDS = 8, 100, 7
 
 
 @pytest.fixture(scope="module")
