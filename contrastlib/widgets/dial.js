@@ -125,7 +125,7 @@ function render({ model, el }) {
     const target = model.get("target"), T = temperature(model.get("position"));
     ui.select.value = String(target);
     ui.slider.value = String(model.get("position"));
-    const shownT = T === Infinity ? "∞" : T < 10 ? T.toPrecision(2) : T.toFixed(0);
+    const shownT = T === 0 ? "0" : T === Infinity ? "∞" : T < 10 ? T.toPrecision(2) : T.toFixed(0);
     ui.slider.setAttribute("aria-valuetext", `temperature ${shownT}`);
     const alpha = weights(logits, target, T);
     const map = combine(maps, model.get("scale"), alpha, target, h * w);
