@@ -5,8 +5,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
-
-yaml = pytest.importorskip("yaml", reason="PyYAML comes with the extra dev")
+import yaml
 
 ROOT = Path(__file__).parents[2]
 
