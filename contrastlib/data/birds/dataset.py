@@ -1,0 +1,100 @@
+"""The drawn birds as a data set: three splits, drawn when they are asked for."""
+
+import hashlib
+from functools import cache
+from typing import ClassVar
+
+from PIL import Image
+
+from contrastlib.data.birds.drawing import SIZE, Drawing, draw
+from contrastlib.data.birds.scene import Scene, compose
+from contrastlib.data.birds.species import NAMES, SPECIES
+from contrastlib.data.dataset import ImageDataset
+from contrastlib.names import find
+
+_HARD_TENTHS = 3  # of the training pictures, in tenths: a network must have seen what it is to be unsure about
+
+
+class DrawnBirds(ImageDataset):
+    """Drawn birds of sixteen species; see :mod:`contrastlib.data.birds`.
+
+    Image i of a split is always the same picture, whatever the count.
+
+    Args:
+        split: ``train`` (12 000 pictures, three in ten hard), ``test`` (1600, none hard) or ``hard`` (1600, all with a
+            second bird, a hidden part, or both).
+        count: how many pictures; None for the split's own number.
+        size: side of the pictures in pixels.
+
+    Raises:
+        UnknownNameError: there is no such split.
+        ValueError: the count or the size is too small.
+    """
+
+    COUNTS: ClassVar[dict[str, int]] = {"train": 12_000, "test": 1600, "hard": 1600}
+
+    def __init__(self, split: str = "test", count: int | None = None, size: int = SIZE) -> None:
+        names = list(self.COUNTS)
+        split = names[find(split, names, "split of the drawn birds")]
+        count = self.COUNTS[split] if count is None else count
+        if count < 1:
+            raise ValueError(f"count must be at least 1, got {count}")
+        self.size = size
+        items = [(names.index(split), i, _is_hard(split, i)) for i in range(count)]
+        labels = [i % len(SPECIES) for i in range(count)]
+        super().__init__("drawn_birds", split, NAMES, [f"{split}/{i:05d}" for i in range(count)], labels, items)
+
+    def scene(self, i: int) -> Scene:
+        """What is in picture i.
+
+        Args:
+            i: position in ``ids``.
+
+        Returns:
+            the scene.
+        """
+        item: tuple[int, int, bool] = self.items[i]
+        split, number, hard = item
+        return compose((split, number), self.labels[i], hard=hard)
+
+    def drawing(self, i: int) -> Drawing:
+        """Picture i with its masks.
+
+        Args:
+            i: position in ``ids``.
+
+        Returns:
+            the drawing.
+        """
+        return draw(self.scene(i), self.size)
+
+    def picture(self, i: int) -> Image.Image:
+        """Picture i.
+
+        Args:
+            i: position in ``ids``.
+
+        Returns:
+            an RGB picture.
+        """
+        return Image.fromarray(self.drawing(i).image)
+
+    def _content(self, i: int) -> bytes:
+        return f"{fingerprint()} {self.items[i]} {self.labels[i]} {self.size}".encode()
+
+
+def _is_hard(split: str, i: int) -> bool:
+    return split == "hard" or (split == "train" and (i // len(SPECIES)) % 10 < _HARD_TENTHS)
+
+
+@cache
+def fingerprint() -> str:
+    """What the drawing code draws, in one number: it changes when any of 32 pictures does.
+
+    Returns:
+        SHA-256 of their pixels.
+    """
+    total = hashlib.sha256()
+    for i in range(32):
+        total.update(draw(compose((9, i), i % len(SPECIES), hard=i >= len(SPECIES))).image.tobytes())
+    return total.hexdigest()

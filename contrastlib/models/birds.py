@@ -1,0 +1,143 @@
+"""The two networks that this project trained itself, on its drawn birds; their weights are part of the package."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import timm
+from torch import Tensor, nn
+
+from contrastlib.models.built import Built, Preprocessing, Request
+from contrastlib.models.weights import RANDOM, Weights, WeightsNotFoundError, fit, from_file, read
+
+TRAINED = Path(__file__).parent / "trained"
+"""Where the weights lie, each with the record of its training."""
+
+SIZE = 128
+"""Side of the pictures in pixels."""
+
+_STAGES = ((16,), (32,), (48, 48), (64, 64), (96, 96))  # channels of the convolutions before each pooling
+_HIDDEN = 192
+
+
+class BirdsVGG(nn.Module):
+    """A small VGG: convolutions with BatchNorm, poolings, and a fully connected head that sees every position.
+
+    The head reads the last map position by position, as VGG-16-BN's does, so that the gradient at that map differs
+    from place to place: Grad-CAM, linear approximation and XGradCAM give three different answers on it.
+
+    Args:
+        num_classes: number of logits C.
+        stages: for each stage the channels of its convolutions; a pooling halves the map after each but the last.
+        hidden: width of the head.
+    """
+
+    def __init__(self, num_classes: int, stages: Sequence[Sequence[int]] = _STAGES, hidden: int = _HIDDEN) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        channels = 3
+        for stage in stages:
+            for width in stage:
+                layers += [nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+                channels = width
+            layers.append(nn.MaxPool2d(2))
+        self.features = nn.Sequential(*layers)
+        side = SIZE // 2 ** len(stages)
+        self.classifier = nn.Sequential(
+            nn.Flatten(), nn.Dropout(0.3), nn.Linear(channels * side * side, hidden), nn.ReLU(), nn.Dropout(0.3),
+            nn.Linear(hidden, num_classes))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (N, C) of normalised images (N, 3, 128, 128)."""
+        return self.classifier(self.features(images))
+
+
+def birds_vgg(num_classes: int, **args: Any) -> nn.Module:
+    """The VGG-style network, with random weights.
+
+    Args:
+        num_classes: number of logits C.
+        args: further arguments of :class:`BirdsVGG`.
+
+    Returns:
+        the network.
+    """
+    return BirdsVGG(num_classes, **args)
+
+
+def birds_vit(num_classes: int, **args: Any) -> nn.Module:
+    """The vision transformer, with random weights: timm's ViT, made small, on 8 x 8 patches of 16 pixels.
+
+    Args:
+        num_classes: number of logits C.
+        args: other arguments of timm's ``VisionTransformer``.
+
+    Returns:
+        the network.
+    """
+    sizes = {"img_size": SIZE, "embed_dim": 144, "depth": 6, "num_heads": 3, **args}
+    return timm.create_model("vit_tiny_patch16_224", pretrained=False, num_classes=num_classes, **sizes)
+
+
+NETWORKS: dict[str, Callable[..., nn.Module]] = {"birds_vgg": birds_vgg, "birds_vit": birds_vit}
+"""The networks, by name."""
+
+
+def names() -> list[str]:
+    """The networks of this project."""
+    return list(NETWORKS)
+
+
+def build(wanted: Request) -> Built:
+    """A network for drawn birds.
+
+    Args:
+        wanted: what is wanted; a name of :data:`NETWORKS`.
+
+    Returns:
+        the network, the sixteen species if it has that many classes, and the preparation it was trained with.
+
+    Raises:
+        WeightsNotFoundError: there is no such file of weights.
+        WeightsError: the file is damaged, has another digest, or another number of classes.
+    """
+    about = record(wanted.name)
+    species = tuple(about["class_names"])
+    num_classes = wanted.num_classes or len(species)
+    model = NETWORKS[wanted.name](num_classes, **wanted.model_args)
+    origin = RANDOM
+    if wanted.weights is not None:
+        own = wanted.weights == "default"
+        if own:
+            wanted.check_num_classes(len(species))
+        elif not Path(wanted.weights).suffix:
+            raise WeightsNotFoundError(f"{wanted.name} has no weights called {str(wanted.weights)!r}: pass a file, "
+                                       "None, or default")
+        stored = read(TRAINED / about["file"] if own else wanted.weights, about["digest"] if own else wanted.digest)
+        fit(model, stored)
+        origin = (Weights(f"contrastlib {wanted.name}, trained by this project on drawn birds", stored.digest, "MIT")
+                  if own else from_file(stored))
+    return Built(model, origin, species if num_classes == len(species) else None, preprocessing())
+
+
+def record(name: str) -> dict[str, Any]:
+    """How the weights of a network were trained.
+
+    Args:
+        name: a key of :data:`NETWORKS`.
+
+    Returns:
+        recipe, history, digest and the rest, as ``python -m contrastlib.training`` wrote it.
+    """
+    found: dict[str, Any] = json.loads((TRAINED / f"{name}.json").read_text(encoding="utf8"))
+    return found
+
+
+def preprocessing() -> Preprocessing:
+    """How pictures are prepared for both networks: squeezed to 128 x 128 pixels.
+
+    Returns:
+        the keywords of a classifier.
+    """
+    return Preprocessing(input_size=SIZE, resize=None, mean=0.5, std=0.25, interpolation="bilinear", crop=False)

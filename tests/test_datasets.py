@@ -1,0 +1,398 @@
+"""Data sets: what is in them, what they say about images that are missing, and how their index files may be wrong."""
+
+import os
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from dataset_files import CUB_CLASSES, cub, food, jpeg, noise, real, write
+from PIL import Image
+from torch.utils.data import DataLoader, default_collate
+
+from contrastlib import data
+from contrastlib.data import DataError, DataNotFoundError, DataWarning, Problem, Sample, UnreadableImageError
+from contrastlib.data.dataset import ImageDataset, tracked
+from contrastlib.names import UnknownNameError
+
+FIRST = "001.Black_footed_Albatross/0000.jpg"
+
+
+@pytest.fixture
+def birds(tmp_path):
+    cub(tmp_path)
+    return data.load("cub200", "train", tmp_path)
+
+
+# Contents
+
+
+def test_cub_in_its_official_layout(birds, tmp_path):
+    assert (birds.name, birds.split, len(birds), birds.num_classes) == ("cub200", "train", 4, 2)
+    assert birds.class_names == ("Black footed Albatross", "Sooty Albatross")
+    assert birds.ids == tuple(f"{name}/000{i}.jpg" for name in CUB_CLASSES for i in (0, 1))
+    assert birds.labels == (0, 0, 1, 1)
+    assert birds.problems == ()
+    test = data.load("cub200", root=tmp_path / "CUB_200_2011")
+    assert (test.split, test.ids, test.labels) == ("test", tuple(f"{name}/0002.jpg" for name in CUB_CLASSES), (0, 1))
+    assert repr(test) == "<cub200 test: 2 images, 2 classes>"
+
+
+def test_food_in_its_official_layout(tmp_path):
+    food(tmp_path)
+    train = data.load("food101", "train", tmp_path)
+    assert train.class_names == ("Apple pie", "Baby back ribs")
+    assert train.ids == ("apple_pie/1.jpg", "apple_pie/0.jpg", "baby_back_ribs/1.jpg", "baby_back_ribs/0.jpg")
+    assert train.labels == (0, 0, 1, 1)
+    assert data.load("food101", root=tmp_path / "food-101").ids == ("apple_pie/2.jpg", "baby_back_ribs/2.jpg")
+
+
+def test_a_sample_is_the_picture_in_numbers(birds):
+    sample = birds[2]
+    assert isinstance(sample, Sample)
+    assert (sample.image.shape, sample.image.dtype) == ((3, 10, 12), torch.float32)
+    assert torch.equal(sample.image, torch.full((3, 10, 12), 120 / 255))
+    assert (sample.label, sample.id) == (1, "003.Sooty_Albatross/0000.jpg")
+    assert birds.picture(2).mode == "RGB"
+    assert [s.id for s in birds] == list(birds.ids)
+
+
+@pytest.mark.parametrize("lead", [(), (1,)])
+def test_prepare_is_applied_and_may_give_a_batch_of_one(birds, tmp_path, lead):
+    def prepare(picture):
+        return torch.full((*lead, 3, 4, 5), picture.getpixel((0, 0))[0] / 255)
+
+    prepared = birds.prepared(prepare)
+    assert torch.equal(prepared[3].image, torch.full((3, 4, 5), 160 / 255))
+    assert birds[3].image.shape == (3, 10, 12)
+    assert torch.equal(data.load("cub200", "train", tmp_path, prepare=prepare)[3].image, prepared[3].image)
+    assert torch.equal(prepared.prepared(None)[3].image, birds[3].image)
+
+
+def test_prepare_must_give_a_picture(birds):
+    with pytest.raises(ValueError, match=r"\(3, H, W\) or \(1, 3, H, W\), not \(1, 4, 4\)"):
+        birds.prepared(lambda _: torch.zeros(1, 4, 4))[0]
+
+
+def test_torch_makes_batches_of_samples(birds):
+    batch = default_collate([birds[0], birds[3]])
+    assert isinstance(batch, Sample)
+    assert batch.image.shape == (2, 3, 10, 12)
+    assert torch.equal(batch.label, torch.tensor([0, 1]))
+    assert list(batch.id) == [birds.ids[0], birds.ids[3]]
+    first, second = DataLoader(birds, batch_size=3)
+    assert list(first.id + second.id) == list(birds.ids)
+
+
+def test_a_subset_keeps_the_order_and_the_classes(birds):
+    some = birds.subset(i for i in (3, 0))
+    assert (some.ids, some.labels) == ((birds.ids[3], birds.ids[0]), (1, 0))
+    assert some.class_names == birds.class_names
+    assert torch.equal(some[0].image, birds[3].image)
+    assert some.subset(np.array([1])).ids == (birds.ids[0],)
+    assert len(birds) == 4
+    with pytest.raises(IndexError):
+        birds.subset([4])
+    with pytest.raises(ValueError, match="twice"):
+        birds.subset([0, -4])
+
+
+def test_pictures_of_other_kinds_are_rgb(birds):
+    paths = [item.path for item in birds.items]
+    Image.new("L", (3, 3), 7).save(paths[0], "JPEG")
+    Image.new("CMYK", (3, 3)).save(paths[1], "JPEG")
+    palette = Image.new("P", (3, 3))
+    palette.putpalette([9, 8, 7])
+    palette.save(paths[2], "PNG", transparency=b"\x00\x80")
+    assert [birds.picture(i).mode for i in range(3)] == ["RGB"] * 3
+    assert birds.picture(0).getpixel((0, 0)) == (7, 7, 7)
+    assert birds.picture(2).getpixel((0, 0)) == (9, 8, 7)
+
+
+# Digest
+
+
+def test_the_digest_depends_on_all_that_is_in_the_data(birds, tmp_path):
+    digest = birds.digest()
+    assert len(digest) == 64
+    assert data.load("cub200", "train", tmp_path).digest() == digest == birds.prepared(lambda p: p).digest()
+    subsets = [birds.subset(chosen).digest() for chosen in ([0, 1, 2], [1, 0, 2, 3], range(4))]
+    assert len({digest, *subsets}) == 3
+    assert subsets[2] == digest
+    write(tmp_path / "CUB_200_2011/images" / FIRST, jpeg(9))
+    assert birds.digest() == digest  # computed once
+    assert data.load("cub200", "train", tmp_path).digest() != digest
+
+
+@pytest.mark.parametrize("file", ["classes.txt", "image_class_labels.txt"])
+def test_the_digest_depends_on_names_and_labels(birds, tmp_path, file):
+    path = tmp_path / "CUB_200_2011" / file
+    if file == "classes.txt":  # names that are no folders' names
+        path.write_text("1 a\n3 b\n")
+    else:
+        (tmp_path / "CUB_200_2011/classes.txt").write_text("1 a\n3 b\n")
+        digest = data.load("cub200", "train", tmp_path).digest()
+        path.write_text(path.read_text().replace("1 1", "1 3"))
+        assert data.load("cub200", "train", tmp_path).digest() != digest
+    assert data.load("cub200", "train", tmp_path).digest() != birds.digest()
+
+
+# Images that are not there
+
+
+def test_missing_and_empty_images_are_counted_and_named(tmp_path):
+    images = cub(tmp_path) / "images"
+    (images / FIRST).unlink()
+    write(images / "003.Sooty_Albatross/0001.jpg", b"")
+    with pytest.warns(DataWarning, match=r"cub200 train: 2 images are left out: .*0000\.jpg: there is no such file; "
+                                         r".*0001\.jpg: the file is empty$"):
+        birds = data.load("cub200", "train", tmp_path)
+    assert [problem.id for problem in birds.problems] == [FIRST, "003.Sooty_Albatross/0001.jpg"]
+    assert str(birds.problems[0]) == f"{images / FIRST}: there is no such file"
+    assert birds.labels == (0, 1)
+    assert birds.subset([1]).prepared(None).problems == birds.problems  # and no second warning
+    assert birds.readable().ids == birds.ids
+
+
+def test_a_warning_names_three_images_at_most(tmp_path):
+    food(tmp_path)
+    for i in range(12):
+        with (tmp_path / "food-101/meta/train.txt").open("a") as file:
+            file.write(f"apple_pie/missing{i}\n")
+    with pytest.warns(DataWarning, match=r"12 images are left out: .*missing0.*missing1.*missing2\.jpg[^;]*; \.\.\.$"):
+        data.load("food101", "train", tmp_path)
+
+
+def test_without_any_image_nothing_is_there(tmp_path):
+    folder = cub(tmp_path)
+    (folder / "images").rename(folder / "pictures")
+    with pytest.raises(DataNotFoundError, match=r"none of the 2 images is there; the first should be .*0002\.jpg"):
+        data.load("cub200", root=tmp_path)
+
+
+@pytest.fixture
+def damaged(tmp_path):
+    """A file cut short, one that is no picture, and one that goes away after loading."""
+    images = cub(tmp_path) / "images"
+    birds = data.load("cub200", "train", tmp_path)
+    paths = [images / name for name in birds.ids]
+    write(paths[0], noise()[:700])
+    write(paths[1], "<html>404</html>")
+    paths[3].unlink()
+    return birds
+
+
+def test_unreadable_images_are_named(damaged):
+    for i, reason in ((0, r"cannot be decoded \(.*truncated"), (1, "cannot be decoded$"), (3, "there is no such file")):
+        for read in (damaged.picture, damaged.__getitem__):
+            with pytest.raises(UnreadableImageError, match=rf"{damaged.ids[i]}: {reason}") as raised:
+                read(i)
+        assert raised.value.problem.id == damaged.ids[i]
+        assert pickle.loads(pickle.dumps(raised.value)).problem == raised.value.problem
+    with pytest.raises(UnreadableImageError, match=damaged.ids[3]):
+        damaged.digest()
+
+
+def test_verify_decodes_every_image(damaged, tmp_path):
+    steps = []
+    found = damaged.verify(progress=lambda done, total: steps.append((done, total)))
+    assert steps == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert [problem.id for problem in found] == [damaged.ids[i] for i in (0, 1, 3)]
+    rest = damaged.readable()
+    assert (rest.ids, rest.problems) == ((damaged.ids[2],), found)
+    assert rest.verify() == found
+    assert damaged.problems == ()
+    assert data.load("cub200", root=tmp_path).verify() == ()
+
+
+def test_an_image_too_large_to_be_one_is_unreadable(birds, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    with pytest.raises(UnreadableImageError, match="decompression bomb"):
+        birds.picture(0)
+
+
+def test_progress_is_a_bar_or_nothing(capsys, monkeypatch):
+    assert list(tracked([1, 2], True, "looking")) == [1, 2]
+    assert "looking: 100%" in capsys.readouterr().err
+    monkeypatch.setitem(__import__("sys").modules, "tqdm", None)
+    assert list(tracked([1, 2], True)) == list(tracked([1, 2], False)) == [1, 2]
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_data_set_that_is_not_made_of_files():
+    class Greys(ImageDataset):
+        def picture(self, i):
+            return Image.new("RGB", (2, 2), (self.items[i],) * 3)
+
+        def _content(self, i):
+            return bytes([self.items[i]])
+
+    greys = Greys("greys", "test", ["dark", "light"], ["a", "b", "c"], [0, 0, 1], items=[0, 51, 255])
+    assert [sample.image.unique().item() for sample in greys.subset([2, 1])] == [1, pytest.approx(0.2)]
+    assert greys.digest() != Greys("greys", "test", ["dark", "light"], "abc", [0, 0, 1], [0, 51, 254]).digest()
+    assert greys.verify() == ()
+    for wrong in ({"ids": ["a", "a", "b"]}, {"labels": [0, 2, 0]}, {"labels": [0, 1]}):
+        with pytest.raises(ValueError, match=r"an id stands for|labels must be|differ in number"):
+            Greys(**{"name": "x", "split": "y", "class_names": "ab", "ids": "abc", "labels": [0, 0, 1]} | wrong)
+    with pytest.warns(DataWarning, match="1 image is left out: here: why"):
+        Greys("greys", "test", "ab", [], [], problems=[Problem("a", "here", "why")])
+
+
+# Index files that are wrong
+
+
+CUB_FAULTS = {
+    "an image without a label": (
+        "image_class_labels.txt", "2 1\n", "", r"images\.txt, line 2: image 2 is not in .*image_class_labels\.txt"),
+    "an image without a split": (
+        "train_test_split.txt", "6 0\n", "", r"images\.txt, line 6: image 6 is not in .*train_test_split\.txt"),
+    "a label without an image": (
+        "image_class_labels.txt", "6 3\n", "6 3\n77 3\n", r"image_class_labels\.txt, line 7: image 77 is not in "),
+    "an unknown class": (
+        "image_class_labels.txt", "4 3\n", "4 2\n", r"image_class_labels\.txt, line 4: the class 2 is not in "),
+    "no class": ("image_class_labels.txt", "4 3\n", "4 x\n", r"image_class_labels\.txt, line 4: the class x is not"),
+    "another class than the folder": (
+        "image_class_labels.txt", "4 3\n", "4 1\n",
+        r"images\.txt, line 4: image 4 lies in the folder 003.*it is of the class 001"),
+    "a number twice": ("images.txt", "2 001", "1 001", r"images\.txt, line 2: the number 1 stands already in line 1"),
+    "an image twice": ("images.txt", "0001.jpg\n3", "0000.jpg\n3",
+                       r"images\.txt, line 2: the image 001\S*/0000\.jpg stands already in line 1"),
+    "a class twice": ("classes.txt", "3 003.Sooty", "3 001.Black_footed_Albatross\n4 003.Sooty",
+                      r"classes\.txt, line 2: the class 001\S* stands already in line 1"),
+    "no value": ("images.txt", "3 001.Black_footed_Albatross/0002.jpg", "3", r"images\.txt, line 3: .*got '3'"),
+    "no number": ("classes.txt", "3 003", "x 003", r"classes\.txt, line 2: expected a number"),
+    "a way out": ("images.txt", "1 001.Black_footed_Albatross/0000.jpg", "1 ../../secret.jpg",
+                  r"images\.txt, line 1: expected a path"),
+    "neither split": ("train_test_split.txt", "1 1\n", "1 2\n",
+                      r"train_test_split\.txt, line 1: expected 1 \(train\) or 0 \(test\), got '2'"),
+}
+
+
+@pytest.mark.parametrize(("file", "old", "new", "message"), CUB_FAULTS.values(), ids=CUB_FAULTS)
+def test_cub_index_files_that_contradict_each_other(tmp_path, file, old, new, message):
+    path = cub(tmp_path) / file
+    text = path.read_text()
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new))
+    with pytest.raises(DataError, match=message):
+        data.load("cub200", "train", tmp_path)
+
+
+FOOD_FAULTS = {
+    "an unknown class": ("train.txt", "apple_pie/1", "apple_cake/1", r"train\.txt, line 1: the class apple_cake is "),
+    "an image twice": ("train.txt", "apple_pie/0", "apple_pie/1", r"train\.txt, line 2: the image .* in line 1"),
+    "an image in both splits": ("test.txt", "apple_pie/2", "apple_pie/0", r"test\.txt, line 1: .* train\.txt, line 2"),
+    "a way out": ("test.txt", "apple_pie/2", "apple_pie/../2", r"test\.txt, line 1: expected a path"),
+    "an absolute path": ("test.txt", "apple_pie/2", "/apple_pie/2", r"test\.txt, line 1: expected a path"),
+    "no folder": ("test.txt", "apple_pie/2", "apple_pie", r"test\.txt, line 1: expected a path"),
+    "a class twice": ("classes.txt", "baby_back_ribs", "apple_pie", r"classes\.txt, line 2: the class apple_pie"),
+    "a class without a name": ("labels.txt", "Apple pie\n", "", r"classes\.txt has 2 classes and .*labels\.txt has 1"),
+}
+
+
+@pytest.mark.parametrize(("file", "old", "new", "message"), FOOD_FAULTS.values(), ids=FOOD_FAULTS)
+def test_food_lists_that_contradict_each_other(tmp_path, file, old, new, message):
+    path = food(tmp_path) / "meta" / file
+    text = path.read_text()
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new))
+    with pytest.raises(DataError, match=message):
+        data.load("food101", "test", tmp_path)
+
+
+@pytest.mark.parametrize(("make", "name", "file"), [
+    *((cub, "cub200", file) for file in ("classes.txt", "images.txt", "image_class_labels.txt",
+                                         "train_test_split.txt")),
+    *((food, "food101", f"meta/{file}.txt") for file in ("classes", "labels", "train", "test"))])
+def test_index_files_that_are_no_use(tmp_path, make, name, file):
+    path = make(tmp_path) / file
+    path.write_text("\n\n")
+    with pytest.raises(DataError, match=rf"{file} is empty"):
+        data.load(name, root=tmp_path)
+    path.write_bytes(jpeg())
+    with pytest.raises(DataError, match=rf"{file} is no text file"):
+        data.load(name, root=tmp_path)
+    path.unlink()
+    with pytest.raises(DataNotFoundError, match=rf"no .*{file}"):
+        data.load(name, root=tmp_path)
+
+
+def test_a_split_without_images(tmp_path):
+    path = cub(tmp_path) / "train_test_split.txt"
+    path.write_text(path.read_text().replace(" 0\n", " 1\n"))
+    with pytest.raises(DataError, match=r"train_test_split\.txt: no image belongs to the split test"):
+        data.load("cub200", root=tmp_path)
+
+
+def test_windows_line_ends_and_blank_lines_are_understood(tmp_path):
+    for path in cub(tmp_path).glob("*.txt"):
+        path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n") + b"\r\n")
+    assert len(data.load("cub200", "train", tmp_path)) == 4
+
+
+# By name
+
+
+def test_names_and_splits_that_do_not_exist(tmp_path):
+    cub(tmp_path)
+    with pytest.raises(UnknownNameError, match=r"no data set is called 'imagenetta'; near names: imagenette, imagenet"):
+        data.load("imagenetta")
+    assert data.load("CUB", root=tmp_path).name == "cub200"
+    for name, split, known in (("cub200", "val", "train and test"), ("food101", "dev", "train and test"),
+                               ("imagenette", "dev", "train and val"), ("imagenet", "train", "val")):
+        with pytest.raises(ValueError, match=f"{name} has the splits {known}, got '{split}'"):
+            data.load(name, split, tmp_path)
+    with pytest.raises(TypeError, match="cub200 has no option size"):
+        data.load("cub200", root=tmp_path, size=3)
+
+
+def test_the_folder_comes_from_the_environment(tmp_path, monkeypatch):
+    cub(tmp_path / "mine/data")
+    cub(tmp_path / "cache/contrastlib/data")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("CONTRASTLIB_DATA", raising=False)
+    assert "cache" in str(data.load("cub200").items[0])
+    for named in ("mine", "mine/data"):
+        monkeypatch.setenv("CONTRASTLIB_DATA", str(tmp_path / named))
+        assert (tmp_path / "mine/data") in data.load("cub200").items[0].path.parents
+
+
+def test_photographs_do_not_wait_for_torch():
+    import subprocess
+    import sys
+
+    code = "import sys, contrastlib.data as data; assert 'torch' not in sys.modules; print(data.DataError.__name__)"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "DataError"
+    with pytest.raises(AttributeError, match="no attribute nothing"):
+        _ = data.nothing
+
+
+def test_drawn_birds_are_a_data_set():
+    birds = data.load("drawn_birds")
+    assert isinstance(birds, ImageDataset)
+    assert birds[0].image.shape[0] == 3
+
+
+@real
+class TestRealData:
+    root = os.environ.get("CONTRASTLIB_DATA")
+
+    def test_cub(self):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            splits = [data.load("cub200", split) for split in ("train", "test")]
+        # 1 stands for training, as in the official README; 30 images a class at most
+        assert [len(birds) for birds in splits] == [2903, 2999]
+        assert not set(splits[0].ids) & set(splits[1].ids)
+        for birds in splits:
+            assert set(birds.labels) == set(range(100))
+            assert birds[-1].image.shape == (3, 227, 227)
+        assert splits[0].class_names[0] == "Black footed Albatross"
+
+    def test_every_class_of_imagenet_once(self):
+        sample = data.load("imagenet")
+        assert sample.name == "imagenet-1k-sample"
+        assert sample.labels == tuple(range(1000))
+        assert sample.class_names[sample.labels[0]] in sample.ids[0]
+        assert sample.subset(range(0, 1000, 50)).verify() == ()
