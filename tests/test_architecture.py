@@ -25,6 +25,7 @@ MAY_USE = {
     **dict.fromkeys(MEASURES - METHODS, MEASURES | {"models", "data"}),
     "models": COMMON | {"models"},
     "data": COMMON | {"data"},
+    "selection": COMMON | {"selection", "models", "data"},
     "training": COMMON | {"training", "models", "data", "results"},
     "interop": MEASURES | {"interop", "models"},
     "results": COMMON | {"results"},

@@ -1,0 +1,363 @@
+r"""Which images are worth explaining: predictions of a whole data set, kept on disk, and rules that choose from them.
+
+A contrast between classes shows where a second class is in play. With :math:`p_{(k)}` the k-th largest of an image's
+probabilities, the rule ``p2>0.1`` takes the images with :math:`p_{(2)} > 0.1`.
+"""
+
+import hashlib
+import json
+import operator
+import os
+import re
+import warnings
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from contrastlib.data.dataset import (
+    DataWarning,
+    ImageDataset,
+    Problem,
+    Progress,
+    Sample,
+    UnreadableImageError,
+    told,
+    tracked,
+)
+from contrastlib.data.places import cache_home
+from contrastlib.models import Classifier
+
+_BATCHES_BETWEEN_SAVES = 20
+_COMPARISONS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
+
+
+class CacheWarning(UserWarning):
+    """Predictions on disk are damaged, or cannot be written; nothing is wrong but the time it takes."""
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """Logits of a whole data set.
+
+    Attributes:
+        ids: N names of images.
+        labels: (N,) int64, the classes they are of.
+        logits: (N, C) float32, before softmax.
+        unreadable: images of the data set that have no logits, because they are missing or cannot be decoded.
+        weights_digest: SHA-256 over the classifier: its tensors, architecture and preprocessing.
+        data_digest: SHA-256 of the data set.
+        positions: N positions in the data set; by default 0 to N - 1.
+    """
+
+    ids: tuple[str, ...]
+    labels: Tensor
+    logits: Tensor
+    unreadable: tuple[Problem, ...] = ()
+    weights_digest: str = ""
+    data_digest: str = ""
+    positions: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        n = len(self.ids)
+        if self.logits.ndim != 2 or self.labels.shape != (n,) or len(self.logits) != n:
+            raise ValueError(f"{n} ids need labels ({n},) and logits ({n}, C), got {tuple(self.labels.shape)} and "
+                             f"{tuple(self.logits.shape)}")
+        if not self.positions:
+            object.__setattr__(self, "positions", tuple(range(n)))
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @cached_property
+    def probabilities(self) -> Tensor:
+        """Softmax of the logits: (N, C) float32; each row sums to 1."""
+        return self.logits.softmax(-1)
+
+    @cached_property
+    def ranked(self) -> Tensor:
+        """Classes (N, C) int64, the most probable first; of equal ones the lower index."""
+        return self.logits.argsort(dim=-1, descending=True, stable=True)
+
+    @property
+    def correct(self) -> Tensor:
+        """Whether the most probable class is the label: (N,) bool."""
+        return self.ranked[:, 0] == self.labels
+
+    @property
+    def accuracy(self) -> float:
+        """The share of correct images, in [0, 1]; NaN without images."""
+        return _mean(self.correct)
+
+    def p(self, k: int) -> Tensor:
+        """The k-th largest probability of each image.
+
+        Args:
+            k: from 1 to C.
+
+        Returns:
+            (N,) float32 in [0, 1].
+
+        Raises:
+            ValueError: there are not so many classes.
+        """
+        if not 1 <= k <= self.logits.shape[1]:
+            raise ValueError(f"p{k} needs k in [1, {self.logits.shape[1]}], the number of classes")
+        return self.probabilities.gather(1, self.ranked[:, k - 1:k])[:, 0]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Images that a rule chooses, in the order of the data set.
+
+    Attributes:
+        rule: such as ``p2>0.1``.
+        indices: positions in the data set, for its ``subset``.
+        ids: their names.
+        total: how many images had logits.
+        accuracy: of all of them, in [0, 1].
+        accuracy_selected: of those chosen, in [0, 1]; NaN if none is.
+    """
+
+    rule: str
+    indices: tuple[int, ...]
+    ids: tuple[str, ...]
+    total: int
+    accuracy: float
+    accuracy_selected: float
+
+    @property
+    def n(self) -> int:
+        """How many are chosen."""
+        return len(self.indices)
+
+    @property
+    def share(self) -> float:
+        """Those chosen among all with logits, in [0, 1]."""
+        return self.n / self.total
+
+    def __str__(self) -> str:
+        there = f", accuracy {self.accuracy_selected:.1%}" if self.n else ""
+        return f"{self.rule}: {self.n} of {self.total} images ({self.share:.1%}){there}; of all {self.accuracy:.1%}"
+
+
+def select(predictions: Predictions, rule: str) -> Selection:
+    r"""The images whose k-th largest probability :math:`p_{(k)}` lies on one side of a threshold.
+
+    Args:
+        predictions: of a data set.
+        rule: rank, comparison and threshold in [0, 1], such as ``p2>0.1``, ``p3>0.1`` or ``p2<=0.1``.
+
+    Returns:
+        the images, possibly none.
+
+    Raises:
+        ValueError: there are no predictions, or the rule is none.
+    """
+    if not len(predictions):
+        raise ValueError(f"there are no predictions to select from ({len(predictions.unreadable)} images unreadable)")
+    k, comparison, threshold = _parsed(rule)
+    chosen = _COMPARISONS[comparison](predictions.p(k), threshold)
+    rows = chosen.nonzero()[:, 0].tolist()
+    return Selection(f"p{k}{comparison}{threshold:g}", tuple(predictions.positions[i] for i in rows),
+                     tuple(predictions.ids[i] for i in rows), len(predictions), predictions.accuracy,
+                     _mean(predictions.correct[chosen]))
+
+
+def predict(classifier: Classifier, dataset: ImageDataset, *, batch_size: int = 64, workers: int = 0,
+            cache: str | Path | None = "default", progress: Progress = False) -> Predictions:
+    """The logits of every image, from disk if they were computed before.
+
+    What is on disk counts only for the same tensors, architecture, preprocessing and data, and the same version of this
+    library. A run that was interrupted goes on where it last wrote.
+
+    Args:
+        classifier: in evaluation mode; its own ``prepare`` is applied, whatever the data set was prepared with.
+        dataset: with as many classes as the classifier.
+        batch_size: images at a time.
+        workers: threads that read and prepare images ahead.
+        cache: a folder for the predictions; ``default`` is ``predictions`` in the cache of this library, None keeps
+            nothing.
+        progress: whether to show how far it is.
+
+    Returns:
+        the logits; images that cannot be decoded are left out, and a ``DataWarning`` names them.
+
+    Raises:
+        ValueError: the numbers of classes differ, there are no images, or a logit is not finite.
+        UnreadableImageError: a file is gone since the data set was loaded.
+    """
+    _check(classifier, dataset, batch_size)
+    weights, data = _fingerprint(classifier), dataset.digest()
+    path = _path(cache, weights, data)
+    run = _load(path) if path is not None and path.is_file() else _Run()
+    _go_on(run, classifier, dataset, batch_size, workers, path, progress)
+    if run.unreadable:
+        warnings.warn(f"{dataset.name} {dataset.split}: {told(run.unreadable)}", DataWarning, stacklevel=2)
+    return Predictions(tuple(dataset.ids[i] for i in run.positions),
+                       torch.tensor([dataset.labels[i] for i in run.positions], dtype=torch.int64),
+                       torch.cat([torch.empty(0, dataset.num_classes), *run.logits]),
+                       dataset.problems + tuple(run.unreadable), weights, data, tuple(run.positions))
+
+
+@dataclass
+class _Run:
+    """How far a prediction is: `done` images are looked at, some of them unreadable."""
+
+    done: int = 0
+    positions: list[int] = field(default_factory=list)
+    logits: list[Tensor] = field(default_factory=list)
+    unreadable: list[Problem] = field(default_factory=list)
+
+
+def _check(classifier: Classifier, dataset: ImageDataset, batch_size: int) -> None:
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be positive, got {batch_size}")
+    if not len(dataset):
+        raise ValueError(f"{dataset.name} {dataset.split} has no images")
+    if classifier.num_classes != dataset.num_classes:
+        advice = "; see its with_imagenet_labels()" if hasattr(dataset, "with_imagenet_labels") else ""
+        raise ValueError(f"{classifier.name} has {classifier.num_classes} classes and {dataset.name} has "
+                         f"{dataset.num_classes}{advice}")
+
+
+def _go_on(run: _Run, classifier: Classifier, dataset: ImageDataset, batch_size: int, workers: int,
+           path: Path | None, progress: Progress) -> None:
+    n = len(dataset)
+    spans = [range(i, min(i + batch_size, n)) for i in range(run.done, n, batch_size)]
+    batches = _batches(dataset.prepared(classifier.prepare), spans, workers)
+    for number, (span, batch) in enumerate(zip(tracked(spans, progress, classifier.name), batches), 1):
+        _add(run, classifier, span, batch)
+        if path is not None and (number % _BATCHES_BETWEEN_SAVES == 0 or number == len(spans)):
+            _save(run, path)
+
+
+def _add(run: _Run, classifier: Classifier, span: range, batch: Sequence[Sample | Problem]) -> None:
+    readable = [(i, sample) for i, sample in zip(span, batch) if isinstance(sample, Sample)]
+    if readable:
+        logits = _logits(classifier, torch.stack([sample.image for _, sample in readable]))
+        for row, (_, sample) in zip(logits, readable):
+            if not row.isfinite().all():
+                raise ValueError(f"{classifier.name} gives a logit that is not finite for {sample.id}")
+        run.logits.append(logits)
+    run.positions += [i for i, _ in readable]
+    run.unreadable += [problem for problem in batch if isinstance(problem, Problem)]
+    run.done = span.stop
+
+
+@torch.no_grad()
+def _logits(classifier: Classifier, images: Tensor) -> Tensor:
+    return classifier(images.to(classifier.mean.device)).float().cpu()
+
+
+def _batches(dataset: ImageDataset, spans: Sequence[range], workers: int) -> Iterator[list[Sample | Problem]]:
+    if workers < 1:
+        for span in spans:
+            yield [_sample(dataset, i) for i in span]
+        return
+    with ThreadPoolExecutor(workers) as pool:  # Pillow decodes and resizes without holding the interpreter
+        coming = deque([pool.submit(_sample, dataset, i) for i in span] for span in spans[:2])
+        for k in range(len(spans)):
+            if k + 2 < len(spans):
+                coming.append([pool.submit(_sample, dataset, i) for i in spans[k + 2]])
+            yield [future.result() for future in coming.popleft()]
+
+
+def _sample(dataset: ImageDataset, i: int) -> Sample | Problem:
+    try:
+        return dataset[i]
+    except UnreadableImageError as error:
+        return error.problem
+
+
+def _fingerprint(classifier: Classifier) -> str:
+    """SHA-256 over all that the logits depend on; the tensors themselves, for they may have changed since the file."""
+    total = hashlib.sha256()
+    # A function's address in a printed network is another one in every process.
+    printed = re.sub(r" at 0x[0-9a-f]+", "", str(classifier.model))
+    total.update(json.dumps([classifier.name, printed, asdict(classifier.recipe)]).encode("utf8"))
+    tensors = {**dict(classifier.model.named_parameters()), **dict(classifier.model.named_buffers()),
+               "mean of the input": classifier.mean, "std of the input": classifier.std}
+    for name, tensor in sorted(tensors.items()):
+        total.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode("utf8"))
+        total.update(_bytes(tensor))
+    return total.hexdigest()
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+
+
+def _path(cache: str | Path | None, weights: str, data: str) -> Path | None:
+    if cache is None:
+        return None
+    folder = cache_home() / "predictions" if cache == "default" else Path(cache).expanduser()
+    key = hashlib.sha256(json.dumps([weights, data, _version()]).encode("utf8")).hexdigest()
+    return folder / f"{key[:40]}.safetensors"
+
+
+def _version() -> str:
+    try:
+        return metadata.version("contrastlib")
+    except metadata.PackageNotFoundError:  # a copy that was put on the path without being installed
+        return "not installed"
+
+
+def _save(run: _Run, path: Path) -> None:
+    """Write beside and rename, so that a reader never sees half a file."""
+    tensors = {"positions": torch.tensor(run.positions, dtype=torch.int64),
+               "logits": torch.cat(run.logits) if run.logits else torch.empty(0)}
+    about = json.dumps([path.stem, run.done, [asdict(problem) for problem in run.unreadable]])
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        safetensors.torch.save_file(tensors, temporary, {"about": about, "digest": _digest(about, tensors)})
+        temporary.replace(path)
+    except (OSError, SafetensorError) as error:
+        with suppress(OSError):
+            temporary.unlink()
+        warnings.warn(f"the predictions cannot be kept at {path}: {error}", CacheWarning, stacklevel=2)
+
+
+def _load(path: Path) -> _Run:
+    try:
+        with safe_open(path, "pt") as file:
+            kept = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in ("positions", "logits")}
+        if kept["digest"] != _digest(kept["about"], tensors):
+            raise ValueError("its content does not have the digest that it states")
+        key, done, unreadable = json.loads(kept["about"])
+        if key != path.stem:
+            raise ValueError("it holds the predictions of something else")
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        warnings.warn(f"the predictions in {path} are damaged and computed again: {error}", CacheWarning, stacklevel=2)
+        return _Run()
+    logits = [tensors["logits"]] if len(tensors["positions"]) else []
+    return _Run(done, tensors["positions"].tolist(), logits, [Problem(**problem) for problem in unreadable])
+
+
+def _digest(about: str, tensors: dict[str, Tensor]) -> str:
+    total = hashlib.sha256(about.encode("utf8"))
+    for name in sorted(tensors):
+        total.update(_bytes(tensors[name]))
+    return total.hexdigest()
+
+
+def _parsed(rule: str) -> tuple[int, str, float]:
+    match = re.fullmatch(r"p_?(\d+)(>=|<=|>|<)(\d*\.?\d+(?:e-?\d+)?)", rule.replace(" ", ""))
+    if match is None or not 0 <= float(match[3]) <= 1:
+        raise ValueError(f"a rule has a rank, a comparison and a threshold in [0, 1], as p2>0.1 has; got {rule!r}")
+    return int(match[1]), match[2], float(match[3])
+
+
+def _mean(values: Tensor) -> float:
+    return values.double().mean().item()
