@@ -5,6 +5,7 @@ figure shows itself in a notebook when it is the last value of a cell; ``figure.
 """
 
 from contrastlib.plotting._curves import curves
+from contrastlib.plotting._gallery import confusion, gallery
 from contrastlib.plotting._grid import compare, map_grid
 from contrastlib.plotting._overlay import as_map, as_picture, overlay
 from contrastlib.plotting._style import AGAINST, FAINT, FOR, INK, WIDTH, BookFigure, shorten, style, titled
@@ -20,7 +21,9 @@ __all__ = [
     "as_map",
     "as_picture",
     "compare",
+    "confusion",
     "curves",
+    "gallery",
     "map_grid",
     "overlay",
     "shorten",

@@ -116,9 +116,9 @@ class _Texts:
 
     def fitted(self, across: float, down: float, photo: float, size: float) -> "_Texts":
         """The same texts, wrapped to the inches that there are across and down a panel and across a photograph."""
-        return _Texts([_fitted(t, down, size) for t in self.rows], [_fitted(t, across, size) for t in self.columns],
-                      [[_fitted(t, across, size) for t in row] for row in self.panels],
-                      _fitted(self.photo, photo, size))
+        return _Texts([fitted(t, down, size) for t in self.rows], [fitted(t, across, size) for t in self.columns],
+                      [[fitted(t, across, size) for t in row] for row in self.panels],
+                      fitted(self.photo, photo, size))
 
 
 @dataclass(frozen=True)
@@ -246,8 +246,17 @@ def _scales(values: list[list[Picture]], limits: Limits) -> list[list[float]]:
     return np.broadcast_to(scale.max(axis=axis[limits], keepdims=True), scale.shape).tolist()
 
 
-def _fitted(text: str, inches: float, size: float) -> str:
-    """Each line of a text in at most two lines of so many inches, the second cut where it must be."""
+def fitted(text: str, inches: float, size: float) -> str:
+    """Each line of a text in at most two lines, the second cut where it must be.
+
+    Args:
+        text: any.
+        inches: how long a line may be.
+        size: of the letters, in points.
+
+    Returns:
+        the text with more line breaks.
+    """
     return "\n".join(part for line in text.split("\n") for part in _in_two(line, inches, size))
 
 
