@@ -2,23 +2,26 @@
 
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import timm
+from timm.layers.hybrid_embed import HybridEmbed
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from contrastlib.models.built import Built, Preprocessing, Request
-from contrastlib.models.weights import RANDOM, Weights, WeightsNotFoundError, fit, from_file, read
+from contrastlib.models.weights import RANDOM, Stored, Weights, WeightsNotFoundError, fit, from_file, read
 
 TRAINED = Path(__file__).parent / "trained"
-"""Where the weights lie, each with the record of its training."""
+"""Where the weights lie: a folder for each network, as ``python -m contrastlib.training`` leaves it."""
 
 SIZE = 128
 """Side of the pictures in pixels."""
 
 _STAGES = ((16,), (32,), (48, 48), (64, 64), (96, 96))  # channels of the convolutions before each pooling
 _HIDDEN = 192
+_STEM = (24, 48, 96, 144)
 
 
 class BirdsVGG(nn.Module):
@@ -66,8 +69,29 @@ def birds_vgg(num_classes: int, **args: Any) -> nn.Module:
     return BirdsVGG(num_classes, **args)
 
 
+class ConvStem(nn.Sequential):
+    """Four convolutions that halve the picture each: 16 x 16 pixels become one vector.
+
+    A transformer that starts from linear patches needs far more pictures than there are here until it sees as much.
+
+    Args:
+        widths: channels of the four convolutions.
+    """
+
+    def __init__(self, widths: Sequence[int]) -> None:
+        super().__init__()
+        channels = 3
+        for width in widths:
+            self.append(nn.Conv2d(channels, width, 3, stride=2, padding=1, bias=False))
+            self.append(nn.BatchNorm2d(width))
+            self.append(nn.ReLU())
+            channels = width
+
+
 def birds_vit(num_classes: int, **args: Any) -> nn.Module:
-    """The vision transformer, with random weights: timm's ViT, made small, on 8 x 8 patches of 16 pixels.
+    """The vision transformer, with random weights: timm's ViT, made small, behind a stem of convolutions.
+
+    64 tokens on a grid of 8 x 8, and a class token.
 
     Args:
         num_classes: number of logits C.
@@ -76,8 +100,9 @@ def birds_vit(num_classes: int, **args: Any) -> nn.Module:
     Returns:
         the network.
     """
-    sizes = {"img_size": SIZE, "embed_dim": 144, "depth": 6, "num_heads": 3, **args}
-    return timm.create_model("vit_tiny_patch16_224", pretrained=False, num_classes=num_classes, **sizes)
+    embed = partial(HybridEmbed, backbone=ConvStem(_STEM))
+    sizes = {"img_size": SIZE, "patch_size": 1, "embed_dim": 144, "depth": 5, "num_heads": 3, **args}
+    return VisionTransformer(num_classes=num_classes, embed_layer=embed, **sizes)
 
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {"birds_vgg": birds_vgg, "birds_vit": birds_vit}
@@ -102,23 +127,30 @@ def build(wanted: Request) -> Built:
         WeightsNotFoundError: there is no such file of weights.
         WeightsError: the file is damaged, has another digest, or another number of classes.
     """
-    about = record(wanted.name)
-    species = tuple(about["class_names"])
+    own = wanted.weights == "default" or wanted.num_classes is None
+    about = record(wanted.name) if own else None
+    species = tuple(about["class_names"]) if about else ()
     num_classes = wanted.num_classes or len(species)
     model = NETWORKS[wanted.name](num_classes, **wanted.model_args)
     origin = RANDOM
-    if wanted.weights is not None:
-        own = wanted.weights == "default"
-        if own:
-            wanted.check_num_classes(len(species))
-        elif not Path(wanted.weights).suffix:
-            raise WeightsNotFoundError(f"{wanted.name} has no weights called {str(wanted.weights)!r}: pass a file, "
-                                       "None, or default")
-        stored = read(TRAINED / about["file"] if own else wanted.weights, about["digest"] if own else wanted.digest)
+    if about and wanted.weights == "default":
+        wanted.check_num_classes(len(species))
+        best = about["files"]["best"]
+        stored = read(TRAINED / wanted.name / best["file"], best["digest"])
         fit(model, stored)
-        origin = (Weights(f"contrastlib {wanted.name}, trained by this project on drawn birds", stored.digest, "MIT")
-                  if own else from_file(stored))
+        origin = Weights(f"contrastlib {wanted.name}, trained by this project on drawn birds", stored.digest, "MIT")
+    elif wanted.weights is not None:
+        stored = _of_file(wanted)
+        fit(model, stored)
+        origin = from_file(stored)
     return Built(model, origin, species if num_classes == len(species) else None, preprocessing())
+
+
+def _of_file(wanted: Request) -> Stored:
+    if not Path(str(wanted.weights)).suffix:
+        raise WeightsNotFoundError(f"{wanted.name} has no weights called {str(wanted.weights)!r}: pass a file, None or "
+                                   "default")
+    return read(str(wanted.weights), wanted.digest)
 
 
 def record(name: str) -> dict[str, Any]:
@@ -128,9 +160,16 @@ def record(name: str) -> dict[str, Any]:
         name: a key of :data:`NETWORKS`.
 
     Returns:
-        recipe, history, digest and the rest, as ``python -m contrastlib.training`` wrote it.
+        recipe, history, digests and the rest, as ``python -m contrastlib.training`` wrote it.
+
+    Raises:
+        WeightsNotFoundError: the package lacks the record.
     """
-    found: dict[str, Any] = json.loads((TRAINED / f"{name}.json").read_text(encoding="utf8"))
+    path = TRAINED / name / "record.json"
+    if not path.is_file():
+        raise WeightsNotFoundError(f"{path} is missing, which belongs to this package: install contrastlib again, or "
+                                   "pass weights=None for random weights")
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf8"))
     return found
 
 

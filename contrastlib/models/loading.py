@@ -26,8 +26,9 @@ def load(
     """A classifier by the name of its architecture, in evaluation mode.
 
     Args:
-        name: ``tf_efficientnet_lite0``, whose weights come with a package; or a name of torchvision or, failing that,
-            of timm. ``torchvision/resnet18`` and ``timm/resnet18`` say which library (and whose weights).
+        name: ``birds_vgg`` or ``birds_vit``, trained on the drawn birds of this project; ``tf_efficientnet_lite0``,
+            whose weights come with a package; or a name of torchvision or, failing that, of timm.
+            ``torchvision/resnet18`` and ``timm/resnet18`` say which library (and whose weights).
         weights: ``"default"`` for the library's own, downloaded where they are not in its cache; one of torchvision's
             names, such as ``"IMAGENET1K_V1"``; a file (``.safetensors``, or of ``torch.save``); or None for a random
             initialisation.
@@ -68,11 +69,13 @@ def load(
 
 def _library(name: str, weights: str | Path | None) -> tuple[str, str]:
     """Which library builds the network, and what it calls it."""
-    from contrastlib.models import embedded, zoo_timm, zoo_torchvision
+    from contrastlib.models import birds, embedded, zoo_timm, zoo_torchvision
 
     library, _, short = name.rpartition("/")
     if library not in ("", "torchvision", "timm"):
         raise UnknownNameError(f"no library is called {library!r}: write torchvision/NAME, timm/NAME or NAME")
+    if not library and short in birds.NETWORKS:
+        return "birds", short
     if not library and short in embedded.CATALOGUE and weights == "default":
         return "embedded", short
     if library != "timm" and short in zoo_torchvision.names():
@@ -80,21 +83,22 @@ def _library(name: str, weights: str | Path | None) -> tuple[str, str]:
     if library != "torchvision" and zoo_timm.knows(short):
         return "timm", short
     known = {"torchvision": zoo_torchvision.names(), "timm": zoo_timm.names()}
-    there = known[library] if library else list(dict.fromkeys([*known["torchvision"], *known["timm"]]))
+    there = known[library] if library else list(dict.fromkeys([*birds.names(), *known["torchvision"], *known["timm"]]))
     raise UnknownNameError(f"{library or 'neither torchvision nor timm'} has {'no' if library else 'a'} network "
                            f"called {short!r}{did_you_mean(short, there)}")
 
 
 def _build(library: str, wanted: Request) -> Built:
-    from contrastlib.models import embedded, zoo_timm, zoo_torchvision
+    from contrastlib.models import birds, embedded, zoo_timm, zoo_torchvision
 
-    builders = {"embedded": embedded.build, "torchvision": zoo_torchvision.build, "timm": zoo_timm.build}
+    builders = {"birds": birds.build, "embedded": embedded.build, "torchvision": zoo_torchvision.build,
+                "timm": zoo_timm.build}
     return builders[library](wanted)
 
 
 def _image_size(library: str, name: str, preprocessing: Preprocessing) -> dict[str, Any]:
     """Networks with a fixed grid of patches must be told the size of their input when they are built."""
-    if library == "torchvision" or "input_size" not in preprocessing:
+    if library in ("birds", "torchvision") or "input_size" not in preprocessing:
         return {}
     from contrastlib.models import zoo_timm
 
