@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # the network's libraries take seconds to import, which `--he
     from torch import Tensor
 
     from contrastlib.contrast import Contrast
+    from contrastlib.data import ImageDataset
     from contrastlib.models import Classifier
 
 EXAMPLES = """\
@@ -23,6 +24,7 @@ examples:
   python -m contrastlib explain cat.jpg --target "Egyptian cat" --foil tabby "tiger cat"
   python -m contrastlib explain cat.jpg --model resnet18 --method xgrad_cam --layer layer3 --output why.png
   python -m contrastlib explain bird.jpg --model resnet50 --weights birds.safetensors --classes birds.txt
+  python -m contrastlib select --dataset drawn_birds --split hard --model birds_vgg
 """
 
 METHODS = ("gradient", "gradient_x_input", "linear_approximation", "hirescam", "grad_cam", "xgrad_cam")
@@ -56,6 +58,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"contrastlib {__version__}")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     _add_explain(commands)
+    _add_select(commands)
     listing = commands.add_parser("photographs", help="list the embedded photographs with their credit")
     listing.set_defaults(run=list_photographs)
     return top
@@ -82,6 +85,68 @@ def _add_explain(commands: Any) -> None:
     add("--layer", metavar="NAME", help="layer to explain at (default: the last whose output is a map)")
     add("--device", default="cpu", help="where the network runs, such as cuda (default: %(default)s)")
     add("--output", metavar="FILE", help="picture to write (default: the photograph's name with -why.png, here)")
+
+
+def _add_select(commands: Any) -> None:
+    selecting = commands.add_parser(
+        "select", help="report the accuracy on a data set and which images have a likely rival",
+        description="Print how accurate a classifier is on a data set and how many images each rule selects; p2 is "
+                    "the second largest probability of an image. Predictions are kept and used again.")
+    selecting.set_defaults(run=select)
+    add = selecting.add_argument
+    add("--dataset", required=True, metavar="NAME", help="cub200, food101, imagenet, imagenette or drawn_birds")
+    add("--split", default="test", help="split of the data set (default: %(default)s)")
+    add("--root", metavar="FOLDER", help="where the data set lies (default: $CONTRASTLIB_DATA)")
+    add("--model", required=True, metavar="NAME", help="a network, as for 'explain'")
+    add("--weights", metavar="FILE", help="weights for the classes of this data set instead of the library's")
+    add("--crop", action=argparse.BooleanOptionalAction, default=None,
+        help="whether images keep their aspect and lose their edges (default: only with the library's own weights)")
+    add("--input-size", type=int, metavar="PIXELS", help="side of the network's input (default: the library's)")
+    add("--limit", type=int, metavar="N", help="only the first N images")
+    add("--rule", nargs="+", default=["p2>0.1", "p3>0.1", "p2<0.1"], metavar="RULE",
+        help="such as 'p2>0.1' (default: the papers' three)")
+    add("--device", default="cpu", help="where the network runs (default: %(default)s)")
+    add("--output", metavar="FILE", help="a CSV file to put the rows into, with their provenance beside it")
+
+
+def select(args: argparse.Namespace) -> None:
+    """Print the accuracy and what each rule selects."""
+    from contrastlib import data, results, selection
+
+    if args.limit is not None and args.limit < 1:
+        raise ValueError(f"--limit must be at least 1, got {args.limit}")
+    dataset = data.load(args.dataset, args.split, args.root)
+    if args.limit is not None:
+        dataset = dataset.subset(range(min(args.limit, len(dataset))))
+    classifier = _classifier_for(dataset, args)
+    predictions = selection.predict(classifier, dataset, progress=sys.stderr.isatty())
+    chosen = [selection.select(predictions, rule) for rule in args.rule]
+    print(f"{classifier.name} ({classifier.weights.source}) on {dataset.name} {dataset.split}: "
+          f"{len(predictions)} images, accuracy {predictions.accuracy:.1%}, {len(predictions.unreadable)} unreadable")
+    for found in chosen:
+        print(f"  {found}")
+    if args.output:
+        rows = [{"classifier": classifier.name, "data set": dataset.name, "split": dataset.split,
+                 "images": found.total, "accuracy": f"{found.accuracy:.4f}", "rule": found.rule, "selected": found.n,
+                 "share": f"{found.share:.4f}", "accuracy of these": f"{found.accuracy_selected:.4f}"}
+                for found in chosen]
+        about = results.provenance(weights=classifier.weights.digest, classifier=predictions.weights_digest,
+                                   data=predictions.data_digest, device=args.device,
+                                   unreadable=len(predictions.unreadable))
+        results.save(args.output, rows, ("classifier", "data set", "split"), about)
+        print(f"wrote {args.output}")
+
+
+def _classifier_for(dataset: "ImageDataset", args: argparse.Namespace) -> "Classifier":
+    from contrastlib import models
+
+    own = args.weights is None
+    options: dict[str, Any] = {} if own else {"weights": args.weights, "class_names": dataset.class_names}
+    if args.crop is not None or not own:
+        options["crop"] = bool(args.crop)
+    if args.input_size is not None:
+        options["input_size"] = args.input_size
+    return models.load(args.model, device=_device(args.device), **options)
 
 
 def explain(args: argparse.Namespace) -> None:

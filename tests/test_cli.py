@@ -1,5 +1,6 @@
 """The command line: what it prints, what it draws, and one clear line where the input is wrong."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -8,8 +9,9 @@ import pytest
 import torch
 from networks import Tiny, seeded
 from PIL import Image
+from torch import nn
 
-from contrastlib import __version__, models
+from contrastlib import __version__, models, results
 from contrastlib.__main__ import main
 from contrastlib.data import photographs
 from contrastlib.models import Classifier, Weights
@@ -170,6 +172,47 @@ def test_help_has_examples_and_waits_for_no_network_library():
 def test_it_runs_as_a_module():
     assert python("-m", "contrastlib", "--version").stdout.strip() == f"contrastlib {__version__}"
     assert python("-m", "contrastlib").returncode == 2
+
+
+def test_what_a_rule_selects_is_printed_and_kept(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(models, "load", lambda name, **_: Classifier(seeded(Sixteen), name=name, input_size=8))
+    code, out, err = run(capsys, "select", "--dataset", "drawn_birds", "--split", "hard", "--model", "tiny",
+                         "--limit", "12", "--rule", "p2>0.01", "p2>0.99", "--output", "rows.csv")
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[0].startswith("tiny (the user's own model) on drawn_birds hard: 12 images, accuracy ")
+    assert lines[1].startswith("  p2>0.01: 12 of 12 images (100.0%), accuracy ")
+    assert lines[2].startswith("  p2>0.99: 0 of 12 images (0.0%); of all ")
+    rows = results.load("rows.csv")
+    assert [(row["rule"], row["selected"], row["images"]) for row in rows] == [("p2>0.01", "12", "12"),
+                                                                             ("p2>0.99", "0", "12")]
+    about = json.loads((tmp_path / "rows.json").read_text())["tiny, drawn_birds, hard"]
+    assert len(about["data"]) == len(about["classifier"]) == 64
+
+
+@pytest.mark.parametrize(("words", "says"), [
+    (("--dataset", "cud200", "--model", "tiny"), "no data set is called 'cud200'; near names: cub200"),
+    (("--dataset", "cub200", "--model", "tiny", "--root", "nowhere"), "nowhere"),
+    (("--dataset", "drawn_birds", "--model", "tiny", "--limit", "0"), "--limit must be at least 1, got 0"),
+    (("--dataset", "drawn_birds", "--model", "tiny", "--limit", "4"), "Tiny has 6 classes and drawn_birds has 16"),
+])
+def test_what_cannot_be_selected_from_is_named(words, says, capsys):
+    code, _, err = run(capsys, "select", *words)
+    assert code == 2
+    assert says in err
+    assert err.count("\n") == 1
+
+
+class Sixteen(nn.Module):
+    """A network with as many classes as there are species."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(3, 16)
+
+    def forward(self, images):
+        return self.head(images.mean((2, 3)))
 
 
 def python(*words: str) -> subprocess.CompletedProcess:

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from contrastlib.__main__ import parser as contrastlib_parser
 from contrastlib.data import photographs
+from contrastlib.training.__main__ import parser as training_parser
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf8")
@@ -20,16 +22,23 @@ def folder(tmp_path, monkeypatch):
     """A reader's folder with a photograph in it."""
     photographs.load("chelsea").image.save(tmp_path / "photo.jpg")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path
 
 
-@pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", README, re.DOTALL), ids=["one photo", "many"])
+CODE = dict(zip(["one photo", "many", "birds"], re.findall(r"```python\n(.*?)```", README, re.DOTALL), strict=True))
+
+
+@pytest.mark.parametrize("code", CODE.values(), ids=CODE)
 def test_python(code, folder):
     names = {}
     exec(compile(code, "README.md", "exec"), names)
     if "savefig" in code:
         with Image.open(folder / "why.png") as picture:
             assert picture.width > 300
+    elif "birds" in code:
+        assert 0 < names["rivals"].n < names["rivals"].total == 32
+        assert names["evidence"].shape == (128, 128)
     else:
         assert names["why"].shape == (4, 1, 7, 7)
 
@@ -49,3 +58,11 @@ def test_commands_and_files_exist():
         assert f"\n{target}:" in make
     for path in re.findall(r"`([\w./-]+/)`|\]\(([\w./-]+)\)", README):
         assert (ROOT / "".join(path)).exists()
+
+
+def test_the_words_of_the_other_commands_are_understood():
+    """They need a data set that is not here, so only their options are read."""
+    (select,) = re.findall(r"^python -m contrastlib (select [^#\n]*)", README, re.MULTILINE)
+    (training,) = re.findall(r"^python -m contrastlib.training ([^#\n]*)", README, re.MULTILINE)
+    assert contrastlib_parser().parse_args(select.split()).rule == ["p2>0.1", "p3>0.1", "p2<0.1"]
+    assert training_parser().parse_args(training.split()).recipe == "paper"

@@ -21,7 +21,7 @@ SIZE = 128
 
 _STAGES = ((16,), (32,), (48, 48), (64, 64), (96, 96))  # channels of the convolutions before each pooling
 _HIDDEN = 192
-_STEM = (24, 48, 96, 144)
+_STEM = (16, 32, 48, 96)
 
 
 class BirdsVGG(nn.Module):
@@ -70,28 +70,25 @@ def birds_vgg(num_classes: int, **args: Any) -> nn.Module:
 
 
 class ConvStem(nn.Sequential):
-    """Four convolutions that halve the picture each: 16 x 16 pixels become one vector.
-
-    A transformer that starts from linear patches needs far more pictures than there are here until it sees as much.
+    """Convolutions with BatchNorm, each followed by a pooling: what a small transformer cannot learn from few pictures.
 
     Args:
-        widths: channels of the four convolutions.
+        widths: channels of the convolutions; each pooling halves the map.
     """
 
     def __init__(self, widths: Sequence[int]) -> None:
         super().__init__()
         channels = 3
         for width in widths:
-            self.append(nn.Conv2d(channels, width, 3, stride=2, padding=1, bias=False))
-            self.append(nn.BatchNorm2d(width))
-            self.append(nn.ReLU())
+            self.extend([nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(),
+                         nn.MaxPool2d(2)])
             channels = width
 
 
 def birds_vit(num_classes: int, **args: Any) -> nn.Module:
-    """The vision transformer, with random weights: timm's ViT, made small, behind a stem of convolutions.
+    """The vision transformer, with random weights: timm's ViT, small, on the 8 x 8 positions of a stem of convolutions.
 
-    64 tokens on a grid of 8 x 8, and a class token.
+    64 tokens and a class token, four blocks, four heads.
 
     Args:
         num_classes: number of logits C.
@@ -101,7 +98,7 @@ def birds_vit(num_classes: int, **args: Any) -> nn.Module:
         the network.
     """
     embed = partial(HybridEmbed, backbone=ConvStem(_STEM))
-    sizes = {"img_size": SIZE, "patch_size": 1, "embed_dim": 144, "depth": 5, "num_heads": 3, **args}
+    sizes = {"img_size": SIZE, "patch_size": 1, "embed_dim": 128, "depth": 4, "num_heads": 4, **args}
     return VisionTransformer(num_classes=num_classes, embed_layer=embed, **sizes)
 
 

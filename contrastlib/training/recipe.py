@@ -131,9 +131,9 @@ RECIPES = {
     "birds_vgg": Recipe(optimiser="adamw", lr=2e-3, weight_decay=0.05, decay_all=False, batch_size=64, epochs=8,
                         schedule="cosine", warmup=0.1, label_smoothing=0.05, augmentation="light_tensor",
                         gradient_clip=1.0, ema=0.998, channels_last=True, in_memory=True),
-    "birds_vit": Recipe(optimiser="adamw", lr=1.2e-3, weight_decay=0.05, decay_all=False, batch_size=64, epochs=16,
+    "birds_vit": Recipe(optimiser="adamw", lr=1.2e-3, weight_decay=0.05, decay_all=False, batch_size=32, epochs=12,
                         schedule="cosine", warmup=0.1, label_smoothing=0.05, augmentation="light_tensor",
-                        gradient_clip=1.0, ema=0.998, in_memory=True),
+                        gradient_clip=1.0, ema=0.998, channels_last=True, in_memory=True),
 }
 """Recipes by name: ``paper``, the papers' (wang2022why, eriksson2025reproducibility); ``short``, five epochs; and those
 of the two small networks for drawn birds."""
