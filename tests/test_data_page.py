@@ -25,7 +25,7 @@ def test_the_table_of_the_two_networks(column):
     parameters = sum(p.numel() for p in network.parameters())
     size = (TRAINED / name / "best.safetensors").stat().st_size
     minutes = sum(row["seconds"] for row in about["history"]) / 60
-    assert cells("")[column] == f"`{name}`"
+    assert cells("classifier")[column] == f"`{name}`"
     assert cells("parameters")[column] == f"{parameters:,}".replace(",", " ")
     assert cells("file of weights")[column] == f"{size / 1e6:.1f} MB"
     assert cells("epochs")[column] == str(about["recipe"]["epochs"])
