@@ -80,7 +80,7 @@ class Predictions:
 
     @cached_property
     def probabilities(self) -> Tensor:
-        """Softmax of the logits: (N, C) float32; each row sums to 1."""
+        """(N, C) float32, the softmax of the logits; each row sums to 1."""
         return self.logits.softmax(-1)
 
     @cached_property
@@ -90,7 +90,7 @@ class Predictions:
 
     @property
     def correct(self) -> Tensor:
-        """Whether the most probable class is the label: (N,) bool."""
+        """(N,) bool, whether the most probable class is the label."""
         return self.ranked[:, 0] == self.labels
 
     @property

@@ -66,7 +66,7 @@ def train(
 
     The folder gets ``checkpoint.pt`` after every epoch, ``best.safetensors`` and ``last.safetensors``, and
     ``record.json``. A call with the same arguments goes on after the last whole epoch; on the CPU the outcome is the
-    same, number by number, as without the interruption. The recipe of the papers is :data:`RECIPES` ``["paper"]``
+    same, number by number, as without the interruption. The recipe of the papers is ``RECIPES["paper"]``
     (wang2022why, eriksson2025reproducibility), which keeps the last epoch.
 
     Args:

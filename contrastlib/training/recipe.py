@@ -33,7 +33,7 @@ class Recipe:
         warmup: share of all steps in which the learning rate rises, in [0, 1); ``constant`` has none.
         label_smoothing: share of the target's probability that is spread over all classes, in [0, 1).
         augmentation: ``paper``, ``crops_and_flips``, ``light_tensor`` (on whole batches, for small pictures) or
-            ``none``; see :mod:`contrastlib.training.augmentation`.
+            ``none``; see ``contrastlib.training.augmentation``.
         gradient_clip: longest gradient of all parameters together, in the Euclidean norm; None for no limit.
         ema: weights are averaged with this decay per step, in (0, 1), and the average is what counts; None for none.
         amp: ``auto`` computes in bfloat16, or in float16 where that is missing, on CUDA devices only; ``off`` never.
@@ -143,7 +143,7 @@ def named_recipe(name: str, **changes: Any) -> Recipe:
     """A recipe by name.
 
     Args:
-        name: a key of :data:`RECIPES`.
+        name: a key of ``RECIPES``.
         changes: values that differ from it, by field.
 
     Returns:

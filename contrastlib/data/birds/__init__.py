@@ -16,14 +16,15 @@ The pictures are drawn from a seed with exact arithmetic only: the same seed giv
 import numpy as np
 from numpy.typing import NDArray
 
+from contrastlib.data.birds._anatomy import Posture
 from contrastlib.data.birds.dataset import DrawnBirds, fingerprint
 from contrastlib.data.birds.drawing import SIZE, Drawing, draw
 from contrastlib.data.birds.scene import BACKGROUNDS, Bird, Leaf, Scene, compose
 from contrastlib.data.birds.species import NAMES, PARTS, SPECIES, Species, species, telling_parts
 
 __all__ = [
-    "BACKGROUNDS", "NAMES", "PARTS", "SIZE", "SPECIES", "Bird", "Drawing", "DrawnBirds", "Leaf", "Scene", "Species",
-    "compose", "draw", "fingerprint", "species", "telling_parts", "telling_pixels",
+    "BACKGROUNDS", "NAMES", "PARTS", "SIZE", "SPECIES", "Bird", "Drawing", "DrawnBirds", "Leaf", "Posture", "Scene",
+    "Species", "compose", "draw", "fingerprint", "species", "telling_parts", "telling_pixels",
 ]
 
 

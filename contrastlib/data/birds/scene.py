@@ -75,7 +75,7 @@ class Scene:
         key: integers that name the stream of draws behind the textures.
         birds: one or two; the picture's label is the species of the first, which is the larger and sits in front.
         leaves: what hides parts of them.
-        background: one of :data:`BACKGROUNDS`.
+        background: one of ``BACKGROUNDS``.
         light: brightness, and how it changes to the right and downwards.
         warmth: factors on red, green and blue of the whole picture.
     """

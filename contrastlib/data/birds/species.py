@@ -77,7 +77,7 @@ def telling_parts(one: int, other: int) -> tuple[str, ...]:
         other: label in [0, 16).
 
     Returns:
-        names from :data:`PARTS`; empty for a species and itself. Species of two genera differ in plumage and build as
+        names from ``PARTS``; empty for a species and itself. Species of two genera differ in plumage and build as
         well, so that body, head and wing are among the parts.
 
     Raises:
