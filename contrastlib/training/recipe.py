@@ -127,7 +127,7 @@ _RANGES: dict[str, tuple[float, float, bool]] = {  # from, to, and whether the f
 RECIPES = {
     "paper": Recipe(),
     "short": Recipe(lr=0.02, head_lr=0.1, nesterov=True, batch_size=64, epochs=5, schedule="one_cycle", warmup=0.25,
-                    label_smoothing=0.05, augmentation="crops_and_flips"),
+                    label_smoothing=0.05, augmentation="crops_and_flips", channels_last=True),
     "birds_vgg": Recipe(optimiser="adamw", lr=2e-3, weight_decay=0.05, decay_all=False, batch_size=64, epochs=8,
                         schedule="cosine", warmup=0.1, label_smoothing=0.05, augmentation="light_tensor",
                         gradient_clip=1.0, ema=0.998, channels_last=True, in_memory=True),
