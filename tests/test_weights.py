@@ -174,6 +174,16 @@ def test_the_auxiliary_heads_of_googlenet_are_dropped(tmp_path):
     assert loaded(torch.rand(1, 3, 64, 64)).shape == (1, 3)
 
 
+def test_a_network_begun_from_random_weights_comes_back_from_its_file_the_same(tmp_path):
+    """GoogLeNet scales its input by itself, whoever made its weights."""
+    begun = models.load("googlenet", weights=None, num_classes=3)
+    safetensors.torch.save_file(begun.model.state_dict(), tmp_path / "begun.safetensors")
+    loaded = models.load("googlenet", weights=tmp_path / "begun.safetensors", num_classes=3)
+    images = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(images), begun(images))
+
+
 # Names and preprocessing
 
 

@@ -79,8 +79,9 @@ def _network(wanted: Request, num_classes: int, stored: Stored | None) -> nn.Mod
     args: dict[str, Any] = {"num_classes": num_classes, **wanted.model_args}
     if wanted.name in _WITH_AUXILIARY_HEADS:
         # torchvision's weights of these two expect inputs scaled to [-1, 1], and come with heads for training only.
+        # Random weights get the same scaling, so that they give the same logits when they come back from a file.
         auxiliary = stored is not None and any(k.lower().startswith("aux") for k in stored.state)
-        args = {"aux_logits": auxiliary, "transform_input": stored is not None, "init_weights": False, **args}
+        args = {"aux_logits": auxiliary, "transform_input": True, "init_weights": False, **args}
     model: nn.Module = torchvision.models.get_model(wanted.name, weights=None, **args)
     if stored is not None:
         fit(model, stored)
