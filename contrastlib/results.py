@@ -6,13 +6,14 @@ weights and data they came from. Measuring again replaces a group's rows and lea
 
 import csv
 import json
-import os
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from contrastlib.atomic import replace_text
 
 _PACKAGES = ("contrastlib", "torch", "torchvision", "timm", "numpy", "pillow")
 
@@ -73,8 +74,8 @@ def save(path: str | Path, rows: Sequence[Mapping[str, object]], group: Sequence
     about = json.loads(beside.read_text(encoding="utf8")) if beside.is_file() else {}
     about = dict(sorted({**about, ", ".join(key): dict(provenance)}.items()))
     lines = [list(added[0]), *(list(row.values()) for row in table)]
-    _write(beside, json.dumps(about, indent=1, ensure_ascii=False) + "\n")
-    _write(path, "".join(f"{_line(cells)}\n" for cells in lines))
+    replace_text(beside, json.dumps(about, indent=1, ensure_ascii=False) + "\n")
+    replace_text(path, "".join(f"{_line(cells)}\n" for cells in lines))
 
 
 def provenance(**more: object) -> dict[str, Any]:
@@ -110,9 +111,3 @@ def _commit() -> str | None:
 def _line(cells: Sequence[str]) -> str:
     quoted = [f'"{cell.replace(chr(34), chr(34) * 2)}"' if any(c in cell for c in ',"\n') else cell for cell in cells]
     return ",".join(quoted)
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf8")
-    temporary.replace(path)

@@ -1,9 +1,8 @@
 """What a training leaves in its folder: each file is whole or not there, however the training ends."""
 
 import json
-import os
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from contrastlib.atomic import replace, replace_text
 from contrastlib.training.recipe import Recipe
 
 CHECKPOINT, RECORD, BEST, LAST = "checkpoint.pt", "record.json", "best.safetensors", "last.safetensors"
@@ -22,23 +22,6 @@ class CheckpointError(ValueError):
     """A folder holds another training, or a damaged one; the message says what to do."""
 
 
-def replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file beside its place and move it there, so that nobody ever sees half of it.
-
-    Args:
-        path: where it belongs.
-        write: writes to the path that it is given.
-    """
-    beside = path.with_name(f".{path.name}.writing")
-    try:
-        write(beside)
-        with beside.open("rb+") as file:
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a table as text, whole or not at all.
 
@@ -47,7 +30,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
         content: what JSON can hold; a number that is none, such as NaN, is refused.
     """
     text = json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
-    replace(path, lambda beside: beside.write_text(text, encoding="utf8"))
+    replace_text(path, text)
 
 
 def export(path: Path, model: nn.Module, about: Mapping[str, Any], *, half: bool = False) -> None:
