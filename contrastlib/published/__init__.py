@@ -1,0 +1,33 @@
+r"""What the two papers really computed, slips included.
+
+The rest of the library holds the corrected formulas and carries no switches for old mistakes. Here each slip that can
+be written down is derived again from its description, one function per erratum, so that its effect can be measured
+rather than guessed. The numbers are those of the book's page of errata; only chapters and tests call these functions.
+
+Erratum 1 needs no function of its own: it is :func:`contrastlib.contrast.probability` in float32.
+"""
+
+from contrastlib.published._contrasts import (
+    mean_over_all_classes,
+    mean_with_wrong_sign,
+    mean_without_factor,
+    weighted_with_attached_weights,
+)
+from contrastlib.published._maps import LAYERS, as_bytes, mean_of_batch_means, upsample
+from contrastlib.published._masking import Keep, count_to_replace, random_blur, relative_probability, replaced
+
+__all__ = [
+    "LAYERS",
+    "Keep",
+    "as_bytes",
+    "count_to_replace",
+    "mean_of_batch_means",
+    "mean_over_all_classes",
+    "mean_with_wrong_sign",
+    "mean_without_factor",
+    "random_blur",
+    "relative_probability",
+    "replaced",
+    "upsample",
+    "weighted_with_attached_weights",
+]
