@@ -197,7 +197,7 @@ def predict(classifier: Classifier, dataset: ImageDataset, *, batch_size: int = 
         UnreadableImageError: a file is gone since the data set was loaded.
     """
     _check(classifier, dataset, batch_size)
-    weights, data = _fingerprint(classifier), dataset.digest()
+    weights, data = fingerprint(classifier), dataset.digest()
     path = _path(cache, weights, data)
     run = _load(path) if path is not None and path.is_file() else _Run()
     _go_on(run, classifier, dataset, batch_size, workers, path, progress)
@@ -279,8 +279,15 @@ def _sample(dataset: ImageDataset, i: int) -> Sample | Problem:
         return error.problem
 
 
-def _fingerprint(classifier: Classifier) -> str:
-    """SHA-256 over all that the logits depend on; the tensors themselves, for they may have changed since the file."""
+def fingerprint(classifier: Classifier) -> str:
+    """What a classifier is, in one number: the tensors themselves, for they may have changed since the file.
+
+    Args:
+        classifier: on any device.
+
+    Returns:
+        SHA-256 over all that the logits depend on: tensors, architecture and preprocessing, 64 hexadecimal digits.
+    """
     total = hashlib.sha256()
     # A function's address in a printed network is another one in every process.
     printed = re.sub(r" at 0x[0-9a-f]+", "", str(classifier.model))

@@ -35,7 +35,7 @@ class ClassMaps:
     classes: Tensor
     logits: Tensor
 
-    def combine(self, contrast: Contrast, target: Tensor | int) -> Tensor:
+    def combine(self, contrast: Contrast, target: Tensor | int, *, normalised: bool = False) -> Tensor:
         r"""The map of any contrast, as a weighted sum of class maps.
 
         .. math:: \phi_{\text{contrast}} = \sum_c \frac{\partial\,\text{score}}{\partial y_c} \, \phi^c
@@ -43,9 +43,13 @@ class ClassMaps:
         Args:
             contrast: which score to explain.
             target: one class for all images, or (N,) int64.
+            normalised: divide each class's map by its Euclidean norm before weighting, which
+                :cite:t:`eriksson2025reproducibility` propose for predictions with one dominating class. The sum is
+                then no gradient of any score.
 
         Returns:
-            relevance (N, 1, h, w), in units of the score; equal to the attribution called with the contrast.
+            relevance (N, 1, h, w), in units of the score; equal to the attribution called with the contrast. With
+            `normalised` it has no unit.
 
         Raises:
             ValueError: the contrast gives weight to a class whose map is not here.
@@ -55,6 +59,9 @@ class ClassMaps:
         row = contrasts.weights(contrast, self.logits, chosen.expand(n) if chosen.ndim == 0 else chosen)
         here = row.gather(-1, self.classes)
         self._check_complete(row)
+        if normalised:
+            norm = self.maps.norm(dim=(-2, -1))
+            here = here / torch.where(norm > 0, norm, torch.ones_like(norm))
         return torch.einsum("nk,nkij->nij", here, self.maps).unsqueeze(1)
 
     def _check_complete(self, row: Tensor) -> None:
