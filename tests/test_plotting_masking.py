@@ -1,0 +1,131 @@
+"""The figure of masked images: which values are joined, who is better, and what is refused."""
+
+import pytest
+from figure_parts import RUN, as_text, clipped, legend_of, written
+from matplotlib.colors import to_hex
+from matplotlib.container import ErrorbarContainer
+
+from contrastlib import plotting
+
+BASELINES = ("black", "channel mean", "blur", "mean colour")
+
+
+def mask_rows(advantage=0.1, *, spread=0.02, methods=("grad_cam", "linear_approximation"), **run):
+    """The other contrast is better by `advantage` in both senses; for t2 of a method by nothing."""
+    rows = []
+    for method in methods:
+        for target in ("t1", "t2"):
+            common = {**RUN, "layer": "features.25", **run, "method": method, "target": target, "se": 0.01, "n": 100}
+            rows.append({**common, "budget": "none", "baseline": "", "keep": "", "contrast": "", "kept": 1.0,
+                         "value": 0.7 if target == "t1" else 0.3, "difference": "", "low": "", "high": ""})
+            for budget, other in (("published", "probability"), ("swapped", "weighted")):
+                better = advantage * (target == "t1") * (1 if budget == "published" else -1)
+                for baseline in BASELINES:
+                    for keep, start, sign in (("positive", 0.6, 1), ("negative", 0.4, -1)):
+                        cells = {**common, "budget": budget, "baseline": baseline, "keep": keep, "kept": 0.25}
+                        change = sign * better
+                        rows.append({**cells, "contrast": "original", "value": start, "difference": None,
+                                     "low": None, "high": None})
+                        rows.append({**cells, "contrast": other, "value": start + change, "difference": change,
+                                     "low": change - spread, "high": change + spread})
+    return rows
+
+
+def papers_masks():
+    return [{"table": table, "method": "GC", "target": "t1", "p_target": "0.7", "baseline": "zeros",
+             "kept_features": keep, "contrast": contrast, "relative_probability": str(value)}
+            for table, more in (("table1", 0), ("table2", 0.1))
+            for keep, start in (("positive", 0.7), ("negative", 0.3))
+            for contrast, value in (("original", start), ("weighted", start + 0.05 + more))]
+
+
+def panels(figure):
+    """The panels of a masking figure, without the bars above them."""
+    return [ax for ax in figure.axes if any(isinstance(c, ErrorbarContainer) for c in ax.containers)]
+
+
+def tallies(figure):
+    return [[text.get_text() for text in ax.texts] for ax in figure.axes if ax.patches and ax.texts]
+
+
+def pairs(ax) -> list[tuple[float, float, str]]:
+    """The two values that each line joins, and its colour, from the top."""
+    joined = [line for line in ax.lines if line.get_label() == "joined"]
+    return [(*line.get_xdata(), to_hex(line.get_color())) for line in sorted(joined, key=lambda x: x.get_ydata()[0])]
+
+
+@pytest.mark.parametrize("form", [list, as_text])
+def test_pairs_are_joined_in_the_colour_of_the_better(form):
+    rows = [{k: "" if v is None else v for k, v in row.items()} for row in mask_rows()]
+    positive, negative = panels(figure := plotting.masked(form(rows)))
+    winner = plotting.CONTRAST_COLOURS["probability"]
+    found = pairs(positive)
+    assert len(found) == 2 * 2 * 4
+    assert {pair[2] for pair in found[:4]} == {winner}
+    assert [pair[:2] for pair in found[:4]] == [pytest.approx((0.6, 0.7))] * 4
+    assert pairs(negative)[0][:2] == pytest.approx((0.4, 0.3))
+    assert pairs(negative)[0][2] == winner
+    pale = {pair[2] for pair in found[4:8]}  # t2: the interval holds zero
+    assert len(pale) == 1
+    assert winner not in pale
+    assert tallies(figure) == [["8", "8"]] * 2
+
+
+def test_lines_are_ordered_and_named():
+    figure = plotting.masked(mask_rows())
+    assert [w for w in written(figure) if w in BASELINES] == ["blur", "mean colour", "channel mean", "black"] * 4
+    assert {"Linear\napproximation", "Grad-CAM", "$t_{1}$", "$t_{2}$", "as published", "25 % of pixels kept"} <= set(
+        written(figure))
+    height = {text.get_text(): text.get_position()[1] for text in figure.texts}
+    assert height["Linear\napproximation"] > height["Grad-CAM"]
+    assert not clipped(figure)
+
+
+def test_the_verdict_may_change_with_the_budget():
+    figure = plotting.masked(mask_rows(), budgets=("published", "swapped"))
+    assert [len(pairs(ax)) for ax in panels(figure)] == [16] * 4
+    colours = [pairs(ax)[0][2] for ax in panels(figure)]
+    names = plotting.CONTRAST_COLOURS
+    assert colours == [names["probability"], names["original"]] * 2
+    assert {"as published", "signs put right", "positive kept", "negative kept"} <= set(written(figure))
+    assert legend_of(figure) == ["original", "weighted", "probability", "undecided (95 %)", "unmasked"]
+    assert not clipped(figure)
+
+
+def test_marks_have_their_interval_and_the_unmasked_value_its_line():
+    positive = panels(plotting.masked(mask_rows(methods=("grad_cam",))))[0]
+    mark = next(c for c in positive.containers if c.get_label() == "probability")
+    (start, _), (end, _) = mark[2][0].get_segments()[0]
+    assert (start, end) == pytest.approx((0.7 - 0.0196, 0.7 + 0.0196))
+    assert mark[0].get_xdata() == pytest.approx([0.7])
+    unmasked = [c for c in positive.collections if c.get_label() == "unmasked"]
+    assert [c.get_segments()[0][0][0] for c in unmasked] == [0.7, 0.3]
+    low, high = positive.get_xlim()
+    assert low < 0.3
+    assert high > 0.72
+
+
+def test_the_papers_pairs_are_hollow_marks_on_their_line():
+    for table, value in (("table1", 0.75), ("table2", 0.85)):
+        figure = plotting.masked(mask_rows(), reference=papers_masks(), table=table)
+        positive = panels(figure)[0]
+        theirs = [line for line in positive.lines if str(line.get_label()).startswith("the review")]
+        assert {line.get_label(): line.get_xdata()[0] for line in theirs} == pytest.approx(
+            {"the review original": 0.7, "the review weighted": value})
+        assert {line.get_markerfacecolor() for line in theirs} == {"white"}
+        second = sorted(line.get_ydata()[0] for line in positive.lines if line.get_label() == "joined")[9]
+        assert 0 < theirs[0].get_ydata()[0] - second < 0.5  # Grad-CAM, t1: below the second line, mean colour
+        assert legend_of(figure)[-1] == "the review"
+
+
+@pytest.mark.parametrize(("rows", "options", "message"), [
+    (mask_rows(), {"budgets": "half"}, "no rows have budget 'half'; there are: none, published, swapped"),
+    (mask_rows() + mask_rows(layer="features.13"), {}, r"several runs \(layer: features.25, features.13\)"),
+    ([r for r in mask_rows() if r["contrast"] != "probability"], {}, "one contrast beside 'original', it has none"),
+    ([r for r in mask_rows() if (r["baseline"], r["contrast"]) != ("blur", "original")], {},
+     "has only 'probability' at grad_cam, t1, blur; a pair needs 'original' and 'probability'"),
+    (mask_rows(), {"reference": papers_masks(), "table": "table3"}, "no rows have table 'table3'; there are: table1"),
+])
+def test_masks_that_cannot_be_drawn(rows, options, message):
+    with pytest.raises(ValueError, match=message):
+        plotting.masked(rows, **options)

@@ -1,0 +1,319 @@
+"""Figures from tidy rows: marks stand where the rows say, and rows that do not fit are refused by name."""
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from figure_parts import RUN, as_text, clipped, legend_of
+from matplotlib.colors import to_hex, to_rgb
+from matplotlib.container import ErrorbarContainer
+
+from contrastlib import plotting
+from contrastlib.plotting._rows import cell
+
+OTHER = {"classifier": "birds_vit"}
+
+
+def marks(ax) -> dict[str, tuple[float, float, float]]:
+    """By label: where a mark with an interval stands across and down, and half the interval."""
+    found = {}
+    for drawn in ax.containers:
+        if isinstance(drawn, ErrorbarContainer):
+            (x,), (y,) = drawn[0].get_data()
+            (start, _), (end, _) = drawn[2][0].get_segments()[0]
+            found[drawn.get_label()] = (x, y, (end - start) / 2)
+    return found
+
+
+def lines(ax) -> dict[str, np.ndarray]:
+    return {line.get_label(): line.get_xydata() for line in ax.lines}
+
+
+# Steps along the gradient's sign
+
+STRENGTH = {"original": 1.0, "mean": 1.1, "weighted": 2.0, "max": 1.5}
+
+
+def sign_rows(contrasts=tuple(STRENGTH), epsilons=(0.003, 0.001), **run):
+    rows = []
+    for metric, scale in (("accuracy", 0.1), ("p_t", 0.2), ("y_t", 4.0)):
+        common = {**RUN, **run, "metric": metric, "difference": "", "low": "", "high": "", "n": 100}
+        rows.append({**common, "contrast": "before", "epsilon": "", "steps": "", "value": 2 * scale, "se": 0.01})
+        rows += [{**common, "contrast": contrast, "epsilon": epsilon, "steps": steps, "se": scale / 50,
+                  "value": scale * STRENGTH[contrast] * (1 - 0.5 / steps) * epsilon / 0.003}
+                 for epsilon in epsilons for contrast in contrasts for steps in (1, 2, 10)]
+    return rows
+
+
+def papers_signs():
+    return [{"figure": "fig1", "epsilon": "0.003", "network": f"net{i}", "contrast": contrast, "iterations": steps,
+             "quantity": quantity, "delta": str((i + 1) * scale * STRENGTH[contrast] * int(steps))}
+            for i in range(3) for contrast in ("original", "weighted") for steps in ("1", "10")
+            for quantity, scale in (("p_t", 0.01), ("accuracy", 0.02), ("y_t", 1.0))]
+
+
+@pytest.mark.parametrize("form", [list, as_text])
+def test_changes_stand_where_the_rows_say(form):
+    figure = plotting.changes(form(sign_rows()))
+    assert [ax.get_title() for ax in figure.axes] == ["change of probability $p_t$", "change of accuracy",
+                                                      "change of logit $y_t$"]
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["original", "mean", "weighted", "max"]
+    found = marks(figure.axes[0])
+    assert len(found) == 4 * 3
+    x, y, half = found["weighted, 2"]
+    assert (x, y, half) == pytest.approx((0.2 * 2 * 0.75, 2, 1.96 * 0.004))
+    assert found["weighted, 1"][1] < y < found["weighted, 10"][1] < found["max, 1"][1]
+    assert marks(figure.axes[2])["max, 10"][0] == pytest.approx(4 * 1.5 * 0.95)
+    assert [ax.texts[0].get_text() for ax in figure.axes] == ["from 0.4 before", "from 0.2 before", "from 8 before"]
+    assert legend_of(figure) == ["1 step", "2 steps", "10 steps"]
+    assert not clipped(figure)
+
+
+def test_more_steps_are_darker():
+    drawn = {c.get_label(): to_rgb(c[0].get_color()) for c in plotting.changes(sign_rows()).axes[0].containers}
+    assert sum(drawn["max, 1"]) > sum(drawn["max, 2"]) > sum(drawn["max, 10"])
+    assert to_hex(drawn["max, 10"]) == plotting.CONTRAST_COLOURS["max"]
+
+
+def test_the_other_epsilon_and_fewer_contrasts():
+    figure = plotting.changes(sign_rows(("weighted", "original")), epsilon=1e-3)
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["original", "weighted"]
+    assert marks(figure.axes[1])["weighted, 10"][0] == pytest.approx(0.1 * 2 * 0.95 / 3)
+
+
+def test_the_papers_networks_are_ticks_and_their_logits_are_on_our_scale():
+    figure = plotting.changes(sign_rows(), reference=papers_signs())
+    ticks = [{group.get_label(): [segment[0][0] for segment in group.get_segments()] for group in ax.collections
+              if str(group.get_label()).startswith("papers")} for ax in figure.axes]
+    assert ticks[0]["papers weighted"] == pytest.approx([0.2, 0.4, 0.6])  # at ten steps
+    ours = marks(figure.axes[2])["original, 10"][0]
+    assert ticks[2]["papers original"] == pytest.approx([ours] * 3)
+    assert ticks[2]["papers weighted"] == pytest.approx([2 * ours] * 3)  # twice their own original
+    assert legend_of(figure)[-1] == "the review, 3 networks, 10 steps; their $y_t$ scaled to our original"
+    assert not clipped(figure)
+
+
+def test_logits_without_an_original_have_no_ticks():
+    figure = plotting.changes(sign_rows(("weighted",)), reference=papers_signs())
+    assert legend_of(figure)[-1] == "the review, 3 networks, 10 steps"
+    assert not [g for g in figure.axes[2].collections if str(g.get_label()).startswith("papers")]
+
+
+@pytest.mark.parametrize(("rows", "options", "message"), [
+    ([], {}, "there are no rows to draw"),
+    (sign_rows(), {"epsilon": 0.002}, "no rows have epsilon '0.002'; there are: 0.001, 0.003"),
+    ([{k: v for k, v in row.items() if k != "se"} for row in sign_rows()], {}, "no column 'se'; they have classifier,"),
+    (sign_rows() + sign_rows(**OTHER), {}, r"runs \(classifier: birds_vgg, birds_vit\); choose one, such as class"),
+    (sign_rows(), {"classifier": "vgg"}, "no rows have classifier 'vgg'; there are: birds_vgg"),
+    (sign_rows(), {"layer": "a"}, "no column 'layer'"),
+    ([{**row, "value": "much"} for row in sign_rows()], {}, "a cell holds 'much' where a figure needs a number"),
+    (sign_rows(), {"reference": papers_signs(), "epsilon": 0.001}, "no rows have epsilon '0.001'; there are: 0.003"),
+])
+def test_changes_that_cannot_be_drawn(rows, options, message):
+    with pytest.raises(ValueError, match=message):
+        plotting.changes(rows, **options)
+
+
+def test_further_columns_pick_a_run():
+    rows = as_text(sign_rows() + sign_rows(**{**OTHER, "data set": "cub200"}))
+    for where in (OTHER, {"data_set": "cub200"}, {"data set": "cub200"}):
+        assert len(marks(plotting.changes(rows, **where).axes[0])) == 12
+
+
+@pytest.mark.parametrize(("value", "text"), [
+    (0.003, "0.003"), ("3e-3", "0.003"), (np.float64(0.003), "0.003"), (10, "10"), ("10.0", "10"), (None, ""),
+    (" ", ""), (math.nan, ""), ("nan", ""), ("-inf", "-inf"), (-math.inf, "-inf"), ("p2>0.1", "p2>0.1"),
+    ("tempered 2", "tempered 2"), ("1st", "1st"),
+])
+def test_a_cell_reads_the_same_in_every_form(value, text):
+    assert cell(value) == text
+
+
+# Removal
+
+
+def curve_rows(baselines=("blur",), methods=("grad_cam", "xgrad_cam"), area=True):
+    common = {**RUN, "layer": "features.25", "difference": "", "low": "", "high": "", "n": 100}
+    return [{**common, "method": method, "target": target, "baseline": baseline, "removed": removed,
+             "contrast": contrast, "share": share, "se": 0.01,
+             "value": 0.4 if share == "area" else 0.7 - 0.2 * share * (contrast == "weighted")}
+            for method in methods for target in ("t1", "t2") for baseline in baselines
+            for removed in ("lowest", "highest") for contrast in ("weighted", "original")
+            for share in (*([] if not area else ["area"]), 0, 0.5, 0.25, 1.0)]
+
+
+@pytest.mark.parametrize("form", [list, as_text])
+def test_curves_run_over_the_shares_in_order(form):
+    figure = plotting.removal_curves(form(curve_rows()))
+    assert len(figure.axes) == 4 * 2
+    assert [ax.get_title().split("\n")[0] for ax in figure.axes[:2]] == ["highest relevance removed first",
+                                                                        "lowest relevance removed first"]
+    assert [ax.get_ylabel() for ax in figure.axes[::2]] == [
+        f"{method}\ntarget $t_{i}$" for method in ("Grad-CAM", "XGradCAM") for i in (1, 2)]
+    drawn = lines(figure.axes[3])
+    assert list(drawn) == ["original", "weighted"]
+    assert drawn["weighted"] == pytest.approx(np.array([[0, 0.7], [0.25, 0.65], [0.5, 0.6], [1, 0.5]]))
+    band = figure.axes[3].collections[1].get_paths()[0].vertices
+    assert (band[:, 1].min(), band[:, 1].max()) == pytest.approx((0.5 - 0.0196, 0.7 + 0.0196))
+    assert [text.get_text() for text in figure.axes[0].texts] == ["area", "original\n0.400 ± 0.020",
+                                                                  "weighted\n0.400 ± 0.020"]
+    assert not clipped(figure)
+
+
+def test_panels_are_by_what_is_asked():
+    figure = plotting.removal_curves(curve_rows(("blur", "black")), by=("baseline",), method="grad_cam", target="t1")
+    assert [ax.get_ylabel() for ax in figure.axes[::2]] == ["blur", "black"]
+    alone = plotting.removal_curves(curve_rows(area=False), by=(), method="grad_cam", target="t1")
+    assert len(alone.axes) == 2
+    assert [text.get_text() for text in alone.axes[0].texts] == ["original", "weighted"]
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    ({}, "the rows differ in baseline: blur, black; choose one, such as baseline='blur'"),
+    ({"baseline": "zeros"}, "no rows have baseline 'zeros'; there are: blur, black"),
+    ({"by": ("weather",)}, "no column 'weather'"),
+])
+def test_curves_that_cannot_be_drawn(options, message):
+    with pytest.raises(ValueError, match=message):
+        plotting.removal_curves(curve_rows(("blur", "black")), **options)
+
+
+# Norms
+
+
+def norm_rows(kinds=("fit", "bin", "ratio")):
+    rows = [{"kind": "fit", "name": name, "at": "", "value": value, "low": value - 1, "high": value + 1, "n": 9}
+            for name, value in (("constant", 3.0), ("linear", -0.5), ("quadratic", 0.25))]
+    rows += [{"kind": "bin", "name": "", "at": at, "value": at + 5, "low": at + 4, "high": at + 8, "n": 9}
+             for at in (2.0, -2.0, 0.0, 10.0)]
+    rows.append({"kind": "ratio", "name": "first over second", "at": "", "value": 2, "low": 1, "high": 3, "n": 9})
+    return [{**RUN, **row} for row in rows if row["kind"] in kinds]
+
+
+@pytest.mark.parametrize("form", [list, as_text])
+def test_bins_and_fits_of_norms(form):
+    (ax,) = plotting.norms(form(norm_rows())).axes
+    means, ours, theirs = ax.lines
+    assert means.get_xydata().tolist() == [[-2, 3], [0, 5], [2, 7], [10, 15]]
+    band = ax.collections[0].get_paths()[0].vertices
+    assert {(-2.0, 2.0), (-2.0, 6.0), (10.0, 18.0)} <= {tuple(point) for point in band}
+    y, fit = ours.get_data()
+    assert (y[0], y[-1]) == (-2, 10)
+    assert fit == pytest.approx(3 - 0.5 * y + 0.25 * y**2)
+    assert theirs.get_ydata() == pytest.approx(4.245 + 0.1864 * y + 0.00883 * y**2)
+    assert theirs.get_linestyle() == "--"
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert labels[-2:] == ["this network's fit: 3 − 0.5 $y$ + 0.25 $y^2$",
+                           "the review's fit, of another network (VGG-16): 4.25 + 0.186 $y$ + 0.00883 $y^2$"]
+
+
+def test_single_points_and_no_published_fit():
+    (ax,) = plotting.norms(norm_rows(), points=([-4, 12], [1, 2]), published=None).axes
+    points, _, ours = ax.lines
+    assert points.get_xydata().tolist() == [[-4, 1], [12, 2]]
+    assert points.get_color() == plotting.FAINT
+    assert (ours.get_xdata()[0], ours.get_xdata()[-1]) == (-4, 12)
+
+
+@pytest.mark.parametrize(("rows", "options", "message"), [
+    (norm_rows(), {"points": ([1, 2], [1])}, "as many logits as norms, got 2 and 1"),
+    (norm_rows(("fit",)), {}, "no rows have kind 'bin'; there are: fit"),
+    ([r for r in norm_rows() if r["name"] != "linear"], {}, "no rows have name 'linear'; there are: constant, quadr"),
+])
+def test_norms_that_cannot_be_drawn(rows, options, message):
+    with pytest.raises(ValueError, match=message):
+        plotting.norms(rows, **options)
+
+
+# Log-odds
+
+
+def odds_rows(**run):
+    edges = [-math.inf, -2.0, 0.0, 4.0, math.inf]
+    return [{**RUN, **run, "from": start, "to": end, "metric": metric, "value": 0.1 * i + place, "n": 9,
+             "low": 0.1 * i + place - 0.02, "high": 0.1 * i + place + 0.03}
+            for place, metric in ((0.2, "correlation original weighted"), (0.3, "correlation probability weighted"),
+                                  (0.4, "norm of the others over the target"), (0.5, "positive share weighted"))
+            for i, (start, end) in enumerate(pairwise(edges))]
+
+
+@pytest.mark.parametrize("form", [list, as_text])
+def test_measures_stand_in_the_middle_of_their_bins(form):
+    figure = plotting.by_log_odds(form(odds_rows()))
+    assert [ax.get_title() for ax in figure.axes] == ["correlation", "norm of the others over the target",
+                                                      "positive share"]
+    first, second = figure.axes[0].containers
+    assert first[0].get_xydata() == pytest.approx(np.array([[-3, 0.2], [-1, 0.3], [2, 0.4], [6, 0.5]]))
+    assert first[2][0].get_segments()[0][:, 1] == pytest.approx([0.18, 0.23])
+    assert to_hex(first[0].get_color()) == plotting.CONTRAST_COLOURS["original"]
+    assert to_hex(second[0].get_color()) == plotting.CONTRAST_COLOURS["probability"]
+    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["original, weighted",
+                                                                                   "probability, weighted"]
+    (above,) = figure.axes[0].child_axes
+    shown = dict(zip((tick.get_text() for tick in above.get_xticklabels()), above.get_xticks()))
+    assert shown["0.9"] == pytest.approx(math.log(9))
+    assert not clipped(figure)
+
+
+def test_classifiers_differ_in_their_marks():
+    figure = plotting.by_log_odds(odds_rows() + odds_rows(**OTHER), metrics=["positive share weighted"])
+    (ax,) = figure.axes
+    assert [c[0].get_marker() for c in ax.containers] == ["o", "s"]
+    assert legend_of(figure) == ["birds_vgg", "birds_vit"]
+    assert not clipped(figure)
+
+
+def test_panels_may_be_named():
+    named = {"left": ["positive share weighted"], "right": ["correlation original weighted"]}
+    assert [ax.get_title() for ax in plotting.by_log_odds(odds_rows(), metrics=named).axes] == ["left", "right"]
+
+
+def test_a_bin_over_everything_stands_at_zero():
+    rows = [{**row, "from": -math.inf, "to": math.inf} for row in odds_rows()[:1]]
+    assert plotting.by_log_odds(rows).axes[0].containers[0][0].get_xdata() == [0]
+
+
+@pytest.mark.parametrize(("rows", "options", "message"), [
+    (odds_rows(), {"metrics": ["size"]}, "no rows have metric 'size'; there are: correlation original weighted, corr"),
+    (odds_rows() + odds_rows(split="test"), {}, r"several runs \(split: hard, test\)"),
+])
+def test_measures_that_cannot_be_drawn(rows, options, message):
+    with pytest.raises(ValueError, match=message):
+        plotting.by_log_odds(rows, **options)
+
+
+# Colours
+
+# How red, green and blue (linear) reach an eye without red or without green cones: Machado et al. 2009, severity 1.
+EYES = {
+    "all": np.eye(3),
+    "no red": np.array([[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216],
+                        [-0.003882, -0.048116, 1.051998]]),
+    "no green": np.array([[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413],
+                          [-0.011820, 0.042940, 0.968881]]),
+}
+XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+
+
+def lab(colour: str, eye: np.ndarray) -> np.ndarray:
+    """CIELAB of a colour as an eye sees it."""
+    rgb = np.array(to_rgb(colour))
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    f = np.cbrt(XYZ @ np.clip(eye @ linear, 0, 1) / XYZ.sum(1))
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+@pytest.mark.parametrize("eye", EYES)
+def test_contrasts_are_told_apart_by_every_eye(eye):
+    seen = [lab(colour, EYES[eye]) for colour in plotting.CONTRAST_COLOURS.values()]
+    apart = [np.linalg.norm(a - b) for i, a in enumerate(seen) for b in seen[:i]]
+    assert min(apart) > 10  # 2.3 is just noticeable
+    assert max(colour[0] for colour in seen) < 80  # dark enough for white paper
+
+
+def test_an_unknown_contrast_has_a_colour_and_comes_last():
+    rows = [{**row, "contrast": "foil"} if row["contrast"] == "max" else row for row in sign_rows()]
+    figure = plotting.changes(rows)
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()][-1] == "foil"
+    assert plotting.colour_of("foil") == plotting.CONTRAST_COLOURS["normalised"]
