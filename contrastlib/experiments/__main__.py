@@ -1,0 +1,228 @@
+"""The command line: ``python -m contrastlib.experiments run gradient-sign --profile embedded``."""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from contrastlib.experiments import made_by
+
+if TYPE_CHECKING:  # torch takes seconds to import, which `--help` and `status` need not wait for
+    from contrastlib.experiments.experiment import Experiment, Setting
+
+EXAMPLES = """\
+examples:
+  python -m contrastlib.experiments list
+  python -m contrastlib.experiments run gradient-sign --profile embedded
+  python -m contrastlib.experiments run masking --profile cub100 --root ~/data --limit 100
+  python -m contrastlib.experiments run gradient-sign --profile figure1 --model resnet18 --root ~/imagenet
+  torchrun --nproc-per-node 8 -m contrastlib.experiments run gradient-sign --profile figure1
+  python -m contrastlib.experiments status
+"""
+_SECONDS_BETWEEN_LINES = 20.0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        arguments: words of the command line; None for those that the process was given.
+
+    Returns:
+        the exit code: 0, 2 where the input was wrong (one line on standard error says what), or 130 after Ctrl-C.
+    """
+    args = parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], None] = args.run
+    try:
+        command(args)
+    except KeyboardInterrupt:
+        _say("interrupted; the same command goes on where it stopped", sys.stderr)
+        return 130
+    except (ValueError, TypeError, KeyError, OSError, ImportError, RuntimeError) as error:
+        _say(f"contrastlib.experiments: {' '.join(str(error).split())}", sys.stderr)
+        return 2
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The commands and their options."""
+    top = argparse.ArgumentParser(
+        prog="python -m contrastlib.experiments", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="The experiments of both papers over whole data sets. A run keeps everything in one folder; the "
+                    "same command goes on where it was interrupted. Under torchrun each process takes a part.")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+    listing = commands.add_parser("list", help="the experiments and their profiles")
+    listing.set_defaults(run=list_experiments)
+    _add_run(commands)
+    status = commands.add_parser("status", help="how far runs are, and which tables were made by which code")
+    status.set_defaults(run=show_status)
+    status.add_argument("folders", nargs="*", metavar="FOLDER", help="folders of runs (default: all in runs/)")
+    status.add_argument("--tables", metavar="FOLDER", default="book/results",
+                        help="a folder of tables of rows (default: %(default)s)")
+    return top
+
+
+def _add_run(commands: Any) -> None:
+    running = commands.add_parser("run", help="run an experiment, or go on with it", epilog=EXAMPLES,
+                                  formatter_class=argparse.RawDescriptionHelpFormatter)
+    running.set_defaults(run=run_experiment)
+    add = running.add_argument
+    add("name", metavar="NAME", help="one that 'list' names")
+    add("--profile", default="embedded", help="the setting to begin with (default: %(default)s)")
+    add("--model", metavar="NAME", help="another network; weights and layers are then its own, unless given")
+    add("--weights", metavar="FILE", help="a file, 'default', 'none' (random), or one of torchvision's names")
+    add("--dataset", metavar="NAME", help="cub200, food101, imagenet, imagenette or drawn_birds")
+    add("--split", help="of the data set")
+    add("--root", metavar="FOLDER", help="where the data set lies (default: $CONTRASTLIB_DATA)")
+    add("--crop", action=argparse.BooleanOptionalAction, default=None,
+        help="whether images keep their aspect and lose their edges")
+    add("--rule", help="which images, such as 'p2>0.1'; 'all' for all")
+    add("--limit", type=int, metavar="N", help="at most N images, spread evenly; 0 for all")
+    add("--layer", nargs="+", metavar="LAYER", help="where maps are read; LAYER=METHOD for one method only")
+    add("--shard", type=int, metavar="N", help="images that are computed and written together")
+    add("--precision", choices=("float32", "bfloat16"), help="bfloat16 is mixed precision")
+    add("--compile", action=argparse.BooleanOptionalAction, default=None, help="compile the network with torch.compile")
+    add("--device", help="such as cpu or cuda (default: a GPU if there is one)")
+    add("--workers", type=int, default=2, metavar="N", help="threads that read pictures (default: %(default)s)")
+    add("--output", metavar="FOLDER", help="where everything is kept (default: runs/NAME-PROFILE, and what differs)")
+    add("--table", action="append", default=[], metavar="FILE", help="a CSV file to put the rows into as well")
+    add("--restart", action="store_true", help="remove what an earlier run left in the folder")
+    add("--accept-changes", action="store_true", help="go on although network, data, setting or code have changed")
+
+
+def list_experiments(_args: argparse.Namespace) -> None:
+    """Print the experiments with their profiles."""
+    from contrastlib.experiments.profiles import PROFILES
+    from contrastlib.experiments.registry import EXPERIMENTS
+
+    for name, experiment in EXPERIMENTS.items():
+        _say(f"{name}\n  {experiment.about}")
+        for profile, setting in PROFILES[name].items():
+            which = f" ({setting.rule})" if setting.rule else ""
+            limit = f", {setting.limit} images" if setting.limit else ""
+            _say(f"    {profile:15} {setting.model} on {setting.dataset} {setting.split}{which}{limit}")
+
+
+def run_experiment(args: argparse.Namespace) -> None:
+    """Run an experiment and say where its rows are."""
+    from contrastlib.experiments import registry, runner
+
+    experiment = registry.by_name(args.name)
+    setting = chosen(experiment, args)
+    folder = Path(args.output) if args.output else default_folder(experiment, setting, args.profile)
+    options = runner.Options(folder, args.root, args.device, args.workers, tuple(Path(path) for path in args.table),
+                             args.restart, args.accept_changes)
+    progress = Progress(experiment.name)
+    try:
+        rows = runner.run(experiment, setting, options, progress)
+    finally:
+        progress.close()
+    if rows:
+        _say(f"{len(rows)} rows in {', '.join(map(str, (folder / runner.ROWS, *options.tables)))}")
+
+
+def chosen(experiment: "Experiment", args: argparse.Namespace) -> "Setting":
+    """The profile's setting with what the command line changes.
+
+    Raises:
+        UnknownNameError: there is no such profile.
+    """
+    from contrastlib.experiments.profiles import PROFILES
+    from contrastlib.names import UnknownNameError, did_you_mean
+
+    profiles = PROFILES[experiment.name]
+    if args.profile not in profiles:
+        raise UnknownNameError(f"{experiment.name} has no profile {args.profile!r}"
+                               f"{did_you_mean(args.profile, list(profiles))}")
+    setting = profiles[args.profile]
+    if args.model is not None and args.model != setting.model:
+        setting = replace(setting, model=args.model, weights="default", crop=None, layers=(), normalised=())
+    given = {"weights": args.weights, "dataset": args.dataset, "split": args.split, "crop": args.crop,
+             "rule": None if args.rule is None else args.rule.removeprefix("all").replace(" ", ""),
+             "shard": args.shard, "precision": args.precision, "compiled": args.compile,
+             "layers": None if args.layer is None else tuple(args.layer)}
+    setting = replace(setting, **{name: value for name, value in given.items() if value is not None})
+    return setting if args.limit is None else replace(setting, limit=args.limit or None)
+
+
+def default_folder(experiment: "Experiment", setting: "Setting", profile: str) -> Path:
+    """``runs/NAME-PROFILE``, with the network and whatever else differs from the profile behind it."""
+    from contrastlib.experiments.profiles import PROFILES
+
+    usual = PROFILES[experiment.name][profile]
+    names = ("model", "dataset", "split", "rule", "limit", "precision", "compiled")
+    changed = [f"{getattr(setting, name)}" if name != "compiled" else "compiled"
+               for name in names if getattr(setting, name) != getattr(usual, name)]
+    name = "-".join([experiment.name, profile, *changed])
+    return Path("runs") / "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
+
+
+class Progress:
+    """How far a run is: a bar with the time left on a terminal, now and then a line elsewhere.
+
+    Args:
+        name: of the experiment.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._bar: Any = None
+        self._begun: int | None = None  # images that an earlier run had done
+        self._told = 0.0
+
+    def __call__(self, done: int, total: int, seconds: float) -> None:
+        """Show it."""
+        if sys.stderr.isatty() and self._show_bar(done, total):
+            return
+        if self._begun is None:
+            self._begun = done
+        now = time.monotonic()
+        if now - self._told >= _SECONDS_BETWEEN_LINES or done == total:
+            self._told = now
+            new = done - self._begun
+            left = f", {_duration(seconds * (total - done) / new)} left" if new and done < total else ""
+            _say(f"{self.name}: {done} of {total} images{left}", sys.stderr)
+
+    def close(self) -> None:
+        """End the bar."""
+        if self._bar is not None:
+            self._bar.close()
+
+    def _show_bar(self, done: int, total: int) -> bool:
+        try:
+            from tqdm import tqdm
+        except ModuleNotFoundError:
+            return False
+        if self._bar is None:
+            self._bar = tqdm(total=total, initial=done, desc=self.name, unit="image")
+        self._bar.update(done - self._bar.n)
+        return True
+
+
+def show_status(args: argparse.Namespace) -> None:
+    """Print how far runs are and what made the rows of tables."""
+    folders = [Path(name) for name in args.folders] or sorted(path.parent for path in Path("runs").glob("*/run.json"))
+    for folder in folders:
+        _say(made_by.run_line(folder))
+    for made in made_by.tables(Path(args.tables)):
+        _say(f"{made.table}: {made.group}; {made.images} images, commit {made.commit}, {made.verdict}")
+    if not folders and not Path(args.tables).is_dir():
+        _say(f"no runs in runs/ and no tables in {args.tables}")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _say(line: str, stream: Any = None) -> None:
+    (stream or sys.stdout).write(line + "\n")
+    (stream or sys.stdout).flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
