@@ -110,7 +110,7 @@ def opened(path: Path, about: Mapping[str, Any], *, restart: bool = False, accep
         if changed:
             replace_text(here, _text({"about": dict(about), "key": kept["key"], "accepted": accepted}))
         return Folder(path, kept["key"])
-    if path.exists() and any(path.iterdir()):
+    if not restart and path.exists() and any(path.iterdir()):
         raise ChangedRunError(f"{path} is not empty and holds no run ({ABOUT} is missing): give another --output")
     key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
     (path / "shards").mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,379 @@
+"""Runs of experiments: interrupted, continued, shared between processes, refused when something has changed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from dataset_files import cub, write
+from PIL import Image
+
+from contrastlib import models, results
+from contrastlib.data import DataWarning
+from contrastlib.experiments import __main__ as cli
+from contrastlib.experiments import code, runner, shards
+from contrastlib.experiments.experiment import Setting
+from contrastlib.experiments.registry import by_name
+from contrastlib.experiments.runner import Options
+from contrastlib.experiments.shards import ChangedRunError, ShardWarning
+
+DOMINANCE = by_name("dominance")
+SMALL = Setting("birds_vgg", "drawn_birds", "hard", limit=12, layers=("features.27=grad_cam",), shard=5)
+
+
+def run(folder: Path, setting: Setting = SMALL, experiment=DOMINANCE, report=None, **options):
+    return runner.run(experiment, setting, Options(folder, device="cpu", **options), report)
+
+
+def table(folder: Path) -> bytes:
+    return (folder / "rows.csv").read_bytes()
+
+
+def written(folder: Path) -> list[Path]:
+    return sorted(folder.glob("shards/*.safetensors"))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    run(folder)
+    return folder
+
+
+def test_rows_say_what_they_are_about_and_what_made_them(finished):
+    rows = results.load(finished / "rows.csv")
+    assert {(row["classifier"], row["data set"], row["split"], row["images"], row["precision"]) for row in rows} == {
+        ("birds_vgg", "drawn_birds", "hard", "all", "float32")}
+    (about,) = json.loads((finished / "rows.json").read_text(encoding="utf8")).values()
+    assert about["images"] == 12
+    assert about["left_out"] == 0
+    assert about["code"] == code.digest("contrastlib.experiments.dominance")
+    assert about["accepted_changes"] == []
+    assert about["seconds"] > 0
+    assert about["setting"]["limit"] == 12
+
+
+def test_shards_are_whole_parts_in_order(finished):
+    assert [path.stem for path in written(finished)] == ["000000", "000001", "000002"]
+    lengths = [len(next(iter(safetensors.torch.load_file(path).values()))) for path in written(finished)]
+    assert lengths == [5, 5, 2]
+
+
+def test_finished_work_is_not_done_again(finished):
+    def never(*_arguments):
+        raise AssertionError("measured again")
+
+    before = table(finished)
+    run(finished, experiment=replace(DOMINANCE, measure=_as(never)))
+    assert table(finished) == before
+
+
+def _as(function):
+    """A function that says it is the experiment's own, so that its code counts as unchanged."""
+    function.__module__ = DOMINANCE.module
+    return function
+
+
+def test_an_interrupted_run_goes_on_and_ends_the_same(finished, tmp_path):
+    calls = []
+
+    def breaks(classifier, batch, setting):
+        calls.append(len(batch.labels))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return DOMINANCE.measure(classifier, batch, setting)
+
+    folder = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        run(folder, experiment=replace(DOMINANCE, measure=_as(breaks)))
+    assert len(written(folder)) == 1
+    assert not (folder / "rows.csv").exists()
+    run(folder, experiment=replace(DOMINANCE, measure=_as(breaks)))
+    assert calls == [5, 5, 5, 2]  # the second shard twice, no other
+    assert table(folder) == table(finished)
+
+
+def test_progress_counts_images_of_all_shards(tmp_path):
+    seen = []
+    run(tmp_path / "run", report=lambda done, total, seconds: seen.append((done, total, seconds > 0)))
+    assert seen == [(5, 12, True), (10, 12, True), (12, 12, True)]
+
+
+def test_a_damaged_shard_is_computed_again(finished, tmp_path):
+    folder = tmp_path / "run"
+    run(folder)
+    content = written(folder)[1].read_bytes()
+    for damaged in (content[:-40], content[:-1] + bytes([content[-1] ^ 1])):
+        written(folder)[1].write_bytes(damaged)
+        with pytest.warns(ShardWarning, match="000001"):
+            run(folder)
+        assert table(folder) == table(finished)
+        assert written(folder)[1].read_bytes()[-100:] == content[-100:]
+
+
+# --- changes are noticed ---------------------------------------------------------------------------------------------
+
+
+def refused(folder: Path, match: str, setting: Setting = SMALL, **options):
+    kept = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with pytest.raises(ChangedRunError, match=match):
+        run(folder, setting, **options)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == kept
+
+
+@pytest.mark.parametrize(("change", "match"), [
+    ({"precision": "bfloat16"}, "precision was float32 and is bfloat16"), ({"limit": 11}, "limit was 12 and is 11"),
+    ({"shard": 4}, "shard was 5 and is 4"), ({"split": "test"}, "split was hard and is test"),
+    ({"model": "birds_vit", "layers": ("patch_embed.backbone",)}, "model was birds_vgg and is birds_vit"),
+])
+def test_a_changed_setting_is_refused(finished, change, match):
+    refused(finished, match, replace(SMALL, **change))
+
+
+def test_another_experiment_is_refused(finished):
+    refused(finished, "experiment was dominance and is logit-norm", experiment=by_name("logit-norm"))
+
+
+def test_changed_code_is_refused(finished, monkeypatch):
+    monkeypatch.setattr(code, "digest", lambda _module: "another")
+    refused(finished, "code was .* and is another")
+
+
+def test_changed_pictures_are_refused(finished, monkeypatch):
+    monkeypatch.setattr("contrastlib.data.birds.dataset.fingerprint", lambda: "drawn otherwise")
+    refused(finished, "data set was")
+
+
+def test_changed_weights_of_the_same_name_are_refused(tmp_path):
+    state = models.load("birds_vgg").model.state_dict()
+    file = tmp_path / "own.safetensors"
+    safetensors.torch.save_file({k: v.contiguous() for k, v in state.items()}, file)
+    setting = replace(SMALL, weights=str(file))
+    run(tmp_path / "run", setting)
+    state["classifier.5.bias"] += 1e-3
+    safetensors.torch.save_file({k: v.contiguous() for k, v in state.items()}, file)
+    refused(tmp_path / "run", "network was", setting)
+
+
+def test_a_change_can_be_accepted_and_then_the_rows_say_so(tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    run(folder)
+    written(folder)[0].unlink()
+    monkeypatch.setattr(code, "digest", lambda _module: "another")
+    run(folder, accept=True)
+    (about,) = json.loads((folder / "rows.json").read_text(encoding="utf8")).values()
+    assert len(about["accepted_changes"]) == 1
+    assert "code was" in about["accepted_changes"][0]
+    run(folder)  # accepted once, not asked again
+    assert len(shards.accepted(folder)) == 1
+
+
+def test_a_run_can_be_begun_anew(tmp_path):
+    folder = tmp_path / "run"
+    run(folder)
+    write(folder / "notes.txt", "mine")
+    run(folder, replace(SMALL, limit=6), restart=True)
+    assert [path.name for path in written(folder)] == ["000000.safetensors", "000001.safetensors"]
+    rows = results.load(folder / "rows.csv")
+    assert {row["n"] for row in rows if (row["from"], row["to"]) == ("-inf", "inf")} == {"6"}
+    assert (folder / "notes.txt").read_text() == "mine"
+
+
+def test_a_folder_of_other_things_is_refused(tmp_path):
+    write(tmp_path / "photo.txt", "mine")
+    refused(tmp_path, "holds no run")
+
+
+def test_a_damaged_record_is_refused(tmp_path):
+    write(tmp_path / "run.json", "{")
+    refused(tmp_path, "is damaged")
+
+
+# --- bad input -------------------------------------------------------------------------------------------------------
+
+
+def test_a_rule_that_selects_nothing(tmp_path):
+    with pytest.raises(ValueError, match=r"p2>0\.9 selects none of the 1600 images"):
+        run(tmp_path / "run", replace(SMALL, rule="p2>0.9"))
+
+
+def test_classes_that_do_not_fit(tmp_path):
+    with pytest.raises(ValueError, match="has 1000 classes and drawn_birds has 16"):
+        run(tmp_path / "run", replace(SMALL, model="tf_efficientnet_lite0"))
+
+
+def test_a_method_that_reads_no_layer(tmp_path):
+    with pytest.raises(ValueError, match="'gradient' is no method that reads a layer; choose from linear"):
+        run(tmp_path / "run", replace(SMALL, layers=("features.27=gradient",)))
+
+
+@pytest.mark.parametrize("change", [{"precision": "float8"}, {"shard": 0}, {"limit": -1}])
+def test_settings_that_are_none(change):
+    with pytest.raises(ValueError, match=r"must be|needs"):
+        replace(SMALL, **change)
+
+
+def test_an_image_that_cannot_be_read_is_left_out_and_counted(tmp_path):
+    folder = cub(tmp_path / "data")
+    for path in sorted((folder / "images").rglob("*.jpg")):
+        Image.effect_noise((40, 40), 80).convert("RGB").save(path)
+    pictures = sorted((folder / "images").rglob("*0.jpg"))
+    pictures[0].write_bytes(pictures[0].read_bytes()[:300])
+    setting = Setting("birds_vgg", "cub200", "train", weights="none", layers=("features.27=grad_cam",), shard=4)
+    with pytest.warns(DataWarning, match="1 of 4 images cannot be read"):
+        run(tmp_path / "run", setting, root=str(tmp_path / "data"))
+    (about,) = json.loads((tmp_path / "run/rows.json").read_text(encoding="utf8")).values()
+    assert (about["images"], about["left_out"]) == (3, 1)
+
+
+# --- mixed precision, compiled ---------------------------------------------------------------------------------------
+
+
+def test_mixed_precision_changes_little_and_is_named(finished, tmp_path):
+    run(tmp_path / "run", replace(SMALL, precision="bfloat16"))
+    exact, mixed = results.load(finished / "rows.csv"), results.load(tmp_path / "run/rows.csv")
+    assert {row["precision"] for row in mixed} == {"bfloat16"}
+    def of(rows):
+        return {row["metric"]: float(row["value"]) for row in rows if (row["from"], row["to"]) == ("-inf", "inf")}
+    assert of(mixed) != of(exact)
+    assert of(mixed)["positive share original"] == pytest.approx(of(exact)["positive share original"], abs=0.1)
+
+
+# --- the command line, in processes of its own -----------------------------------------------------------------------
+
+WORDS = ["run", "dominance", "--profile", "embedded-hard", "--limit", "60", "--shard", "3", "--device", "cpu"]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1"}  # torchrun sets it so; the last digits depend on it
+
+
+def command(*words: str) -> list[str]:
+    return [sys.executable, "-m", "contrastlib.experiments", *words]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("commands") / "alone"
+    done = subprocess.run(command(*WORDS, "--output", str(folder)), env=environment(), capture_output=True, text=True,
+                          check=True)
+    assert "dominance: 60 of 60 images" in done.stderr
+    assert "rows in" in done.stdout
+    return folder
+
+
+def test_a_killed_run_loses_the_shard_in_hand_and_ends_the_same(alone, tmp_path):
+    folder = tmp_path / "killed"
+    with subprocess.Popen(command(*WORDS, "--output", str(folder)), env=environment(), stderr=subprocess.DEVNULL,
+                          stdout=subprocess.DEVNULL) as process:
+        until = time.monotonic() + 120
+        while len(written(folder)) < 4 and time.monotonic() < until:
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+    kept = {path.name: path.stat().st_mtime_ns for path in written(folder)}
+    assert 4 <= len(kept) < 20
+    assert not (folder / "rows.csv").exists()
+    subprocess.run(command(*WORDS, "--output", str(folder)), env=environment(), capture_output=True, check=True)
+    assert {path.name: path.stat().st_mtime_ns for path in written(folder) if path.name in kept} == kept
+    assert table(folder) == table(alone)
+
+
+def test_two_processes_give_the_rows_of_one(alone, tmp_path):
+    folder = tmp_path / "two"
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+                "-m", "contrastlib.experiments"]
+    done = subprocess.run([*torchrun, *WORDS, "--output", str(folder)], env=environment(), capture_output=True,
+                          text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert table(folder) == table(alone)
+    (about,) = json.loads((folder / "rows.json").read_text(encoding="utf8")).values()
+    assert about["processes"] == 2
+    assert done.stdout.count("rows in") == 1  # one speaks
+
+
+def test_an_error_in_the_first_process_ends_them_all(tmp_path):
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+                "-m", "contrastlib.experiments"]
+    done = subprocess.run([*torchrun, *WORDS, "--rule", "p2>0.9", "--output", str(tmp_path / "run")],
+                          env=environment(), capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode != 0
+    assert "selects none" in done.stderr
+
+
+def spoken(capsys, *words: str) -> tuple[int, str, str]:
+    status = cli.main(words)
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+def test_list_names_every_experiment_and_profile(capsys):
+    status, out, _ = spoken(capsys, "list")
+    assert status == 0
+    for words in ("gradient-sign", "masking-curves", "cub100", "birds_vgg on drawn_birds hard (p2>0.1)"):
+        assert words in out
+
+
+def test_status_says_how_far_a_run_is_and_whether_the_code_has_changed(finished, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    status, out, _ = spoken(capsys, "status", str(finished), "--tables", str(finished))
+    assert status == 0
+    assert "3 of 3 shards of 12 images, rows written; code unchanged since" in out
+    assert "rows.csv: birds_vgg, drawn_birds, hard, all, float32; 12 images" in out
+    monkeypatch.setattr(code, "digest", lambda _module: "another")
+    assert "code has changed since" in spoken(capsys, "status", str(finished))[1]
+    assert "no runs in runs/" in spoken(capsys, "status")[1]
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (["run", "gradient_sing"], "near names: gradient-sign"),
+    (["run", "masking", "--profile", "embeded"], "near names: embedded"),
+    (["run", "dominance", "--limit", "-3"], "the limit must be at least 1"),
+    (["run", "dominance", "--model", "resnet81", "--output", "x"], "resnet"),
+    (["run", "dominance", "--dataset", "cub2000", "--output", "x"], "cub200"),
+    (["run", "dominance", "--layer", "features.99", "--output", "x"], "no layer 'features.99'"),
+    (["run", "dominance", "--weights", "gone.safetensors", "--output", "x"], "gone.safetensors"),
+    (["run", "dominance", "--device", "cuda:9", "--output", "x"], "no CUDA device 9"),
+    (["status", "nowhere"], "holds no run"),
+])
+def test_bad_words_are_refused_in_one_line(words, said, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    status, _, err = spoken(capsys, *words)
+    assert status == 2
+    assert err.startswith("contrastlib.experiments: ")
+    assert err.count("\n") == 1
+    assert said in err
+
+
+def test_progress_tells_the_time_left(capsys, monkeypatch):
+    now = iter([100.0, 110.0, 130.0, 131.0])
+    monkeypatch.setattr(cli.time, "monotonic", lambda: next(now))
+    tell = cli.Progress("masking")
+    for done, seconds in ((400, 0.5), (410, 10.5), (430, 30.5), (1000, 600.5)):
+        tell(done, 1000, seconds)
+    # An earlier run had done 400 images; 30 since then in 30.5 s, and 570 are left: 580 s. Not a line each time.
+    assert capsys.readouterr().err.splitlines() == [
+        "masking: 400 of 1000 images", "masking: 430 of 1000 images, 10 min left", "masking: 1000 of 1000 images"]
+
+
+def test_another_network_begins_with_layers_and_weights_of_its_own():
+    words = cli.parser().parse_args(["run", "masking", "--profile", "cub100", "--model", "resnet18", "--limit", "0"])
+    setting = cli.chosen(by_name("masking"), words)
+    assert (setting.model, setting.weights, setting.layers, setting.limit, setting.rule) == (
+        "resnet18", "default", (), None, "p2>0.1")
+    assert cli.default_folder(by_name("masking"), setting, "cub100").name == "masking-cub100-resnet18-None"
+
+
+def test_no_warning_is_left_over(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run(tmp_path / "run", replace(SMALL, limit=4, compiled=False))
+    assert not [p for p in models.load("birds_vgg").parameters() if p.grad is not None]
+    assert torch.is_grad_enabled()
