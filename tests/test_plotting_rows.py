@@ -10,7 +10,7 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.container import ErrorbarContainer
 
 from contrastlib import plotting
-from contrastlib.plotting._rows import cell
+from contrastlib.rows import cell
 
 OTHER = {"classifier": "birds_vit"}
 

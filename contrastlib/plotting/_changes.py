@@ -11,8 +11,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from contrastlib.plotting._palette import colour_of, in_order, paler
-from contrastlib.plotting._rows import Row, chosen, distinct, matching, number
 from contrastlib.plotting._style import FAINT, INK, WIDTH, BookFigure, style
+from contrastlib.rows import Row, chosen, distinct, matching, number
 
 _METRICS = {"p_t": "change of probability $p_t$", "accuracy": "change of accuracy", "y_t": "change of logit $y_t$"}
 _COLUMNS = ("contrast", "epsilon", "steps", "metric", "value", "se")

@@ -13,8 +13,8 @@ from matplotlib.transforms import ScaledTranslation
 
 from contrastlib.plotting._grid import fitted
 from contrastlib.plotting._palette import CONTRAST_COLOURS, colour_of
-from contrastlib.plotting._rows import Row, chosen, distinct, matching, number
 from contrastlib.plotting._style import FAINT, INK, WIDTH, BookFigure, style
+from contrastlib.rows import Row, chosen, distinct, matching, number
 
 _COLUMNS = ("classifier", "from", "to", "metric", "value", "low", "high")
 _BELOW, _NAME = 0.62, 0.17  # inches from a panel to the names of its lines; from one name to the next

@@ -11,8 +11,8 @@ from matplotlib.ticker import MultipleLocator
 
 from contrastlib.plotting._pairs import METHODS, Pair, Panel, Place, lines_of, panel_of, papers_pairs
 from contrastlib.plotting._palette import colour_of, in_order, paler
-from contrastlib.plotting._rows import chosen, number
 from contrastlib.plotting._style import FAINT, INK, WIDTH, BookFigure, style
+from contrastlib.rows import chosen, number
 
 _COLUMNS = ("method", "target", "budget", "baseline", "keep", "contrast", "kept", "value", "se", "low", "high")
 _BUDGETS = {"published": "as published", "swapped": "signs put right", "caption": "as the caption says"}

@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
-from contrastlib.plotting._rows import chosen, matching, number
 from contrastlib.plotting._style import AGAINST, FAINT, FOR, INK, WIDTH, BookFigure, style
+from contrastlib.rows import chosen, matching, number
 
 PUBLISHED_NORMS = (4.245, 0.1864, 0.00883)
 """Constant, linear and quadratic term of the review's fit for VGG-16 on ImageNet, measured from its Figure 6."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from contrastlib.plotting._rows import Row, chosen, distinct, matching, number
+from contrastlib.rows import Row, chosen, distinct, matching, number
 
 METHODS = {"linear_approximation": "Linear\napproximation", "grad_cam": "Grad-CAM", "xgrad_cam": "XGradCAM"}
 """Methods in the order of the review's tables, as figures call them."""

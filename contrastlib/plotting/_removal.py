@@ -10,8 +10,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from contrastlib.plotting._pairs import METHODS
 from contrastlib.plotting._palette import colour_of, in_order
-from contrastlib.plotting._rows import Row, chosen, distinct, number, only
 from contrastlib.plotting._style import FAINT, WIDTH, BookFigure, style
+from contrastlib.rows import Row, chosen, distinct, number, only
 
 _COLUMNS = ("method", "target", "baseline", "removed", "contrast", "share", "value", "se")
 _PLACES = ("method", "target", "baseline")

@@ -9,6 +9,22 @@ GROUP = ("classifier", "data set", "split", "images", "precision", "layer")
 Row = dict[str, str]
 
 
+def pick(rows: Iterable[Mapping[str, object]], **where: object) -> list[Row]:
+    """The rows that have given values.
+
+    Args:
+        rows: tidy rows, as :func:`contrastlib.results.load` gives them or fresh from a run.
+        where: the wanted values by column; an underscore stands for a space in the column's name.
+
+    Returns:
+        at least one row, each cell as text.
+
+    Raises:
+        ValueError: a column is missing, or a value does not occur; lists those that do.
+    """
+    return chosen(rows, (), where, run=False)
+
+
 def chosen(
     rows: Iterable[Mapping[str, object]], columns: Sequence[str], where: Mapping[str, object], *, run: bool = True,
 ) -> list[Row]:
