@@ -11,6 +11,9 @@ from PIL import Image
 
 from contrastlib.__main__ import parser as contrastlib_parser
 from contrastlib.data import photographs
+from contrastlib.experiments.__main__ import chosen
+from contrastlib.experiments.__main__ import parser as experiments_parser
+from contrastlib.experiments.registry import by_name
 from contrastlib.training.__main__ import parser as training_parser
 
 ROOT = Path(__file__).parents[1]
@@ -66,3 +69,8 @@ def test_the_words_of_the_other_commands_are_understood():
     (training,) = re.findall(r"^python -m contrastlib.training ([^#\n]*)", README, re.MULTILINE)
     assert contrastlib_parser().parse_args(select.split()).rule == ["p2>0.1", "p3>0.1", "p2<0.1"]
     assert training_parser().parse_args(training.split()).recipe == "paper"
+    runs = re.findall(r"-m contrastlib.experiments (run [^#\n]*)", README)
+    assert len(runs) == 3
+    for words in runs:
+        args = experiments_parser().parse_args(words.split())
+        assert chosen(by_name(args.name), args).model
