@@ -68,7 +68,7 @@ bench: $(READY)
 	@mkdir -p _build
 	$(RUN) -m pytest tests/benchmarks -o python_files='bench_*.py' -W ignore --benchmark-only \
 	  --benchmark-columns=min,median,rounds --benchmark-json=_build/benchmarks.json $(TESTS)
-	$(RUN) book/_tools/benchmarks.py _build/benchmarks.json
+	$(RUN) book/_tools/benchmarks.py _build/benchmarks.json $(if $(strip $(TESTS)),,--all)
 
 notebooks: $(READY)
 	$(RUN) book/_tools/notebooks.py

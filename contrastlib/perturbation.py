@@ -51,6 +51,7 @@ def gradient_sign(
         ValueError: epsilon or steps out of range, or what the classifier and the contrast refuse.
     """
     _check_steps([epsilon], [steps])
+    images = images.detach()
     with _frozen(classifier):
         _, signs = _first_signs(classifier, images, target, {"": contrast})
         return _pushed(classifier, images, target, contrast, signs[""], epsilon, steps)
@@ -95,7 +96,7 @@ def gradient_sign_sweep(
     _check_steps(epsilons, steps)
     if not contrasts:
         raise ValueError("gradient_sign_sweep() needs at least one contrast")
-    after = {}
+    images, after = images.detach(), {}
     with _frozen(classifier):
         before, signs = _first_signs(classifier, images, target, contrasts)
         for name, contrast in contrasts.items():
@@ -185,7 +186,8 @@ def blur(images: Tensor, classifier: Classifier | None = None) -> Tensor:  # noq
     scale = min(1.0, min(images.shape[-2:]) / 224)
     sigma, kernel = BLUR_SIGMA * scale, 2 * round((BLUR_KERNEL - 1) / 2 * scale) + 1
     rows = gaussian_blur(images, [kernel, 1], [sigma, sigma])
-    return gaussian_blur(rows, [1, kernel], [sigma, sigma])
+    # The weights of the window add up to one only to seven digits: white would become a little whiter than white.
+    return gaussian_blur(rows, [1, kernel], [sigma, sigma]).clamp_(0, 1)
 
 
 def mean_colour(images: Tensor, classifier: Classifier) -> Tensor:

@@ -36,6 +36,8 @@ def standard_error(values: Tensor) -> Tensor:
     Returns:
         (S,) float64; NaN for fewer than two images.
     """
+    if len(values) < 2:
+        return torch.full_like(values.double().sum(0), torch.nan)
     return values.double().std(0) / len(values) ** 0.5
 
 

@@ -6,6 +6,8 @@ only the modules count whose names are imported, so that a new attribution does 
 
 import ast
 import hashlib
+import io
+import tokenize
 from functools import cache
 from pathlib import Path
 
@@ -91,14 +93,22 @@ def _source(module: str) -> str:
 @cache
 def _code(module: str) -> str:
     """The lines of a module that do something."""
-    source = _source(module)
-    silent = {number for node in ast.walk(ast.parse(source)) for number in _docstring_lines(node)}
-    lines = [line.rstrip() for number, line in enumerate(source.splitlines(), 1) if number not in silent]
-    return "\n".join(line for line in lines if line.strip() and not line.lstrip().startswith("#"))
+    lines = _source(module).splitlines()
+    for (row, column), text in _comments(module):
+        lines[row - 1] = lines[row - 1][:column] + lines[row - 1][column + len(text):]
+    silent = {number for node in ast.walk(ast.parse(_source(module))) for number in _docstring_lines(node, lines)}
+    code = (line.rstrip() for number, line in enumerate(lines, 1) if number not in silent)
+    return "\n".join(line for line in code if line)
 
 
-def _docstring_lines(node: ast.AST) -> range:
-    """Of strings that stand alone: docstrings, and the texts behind constants."""
-    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+def _comments(module: str) -> list[tuple[tuple[int, int], str]]:
+    tokens = tokenize.generate_tokens(io.StringIO(_source(module)).readline)
+    return [(token.start, token.string) for token in tokens if token.type == tokenize.COMMENT]
+
+
+def _docstring_lines(node: ast.AST, lines: list[str]) -> range:
+    """Of strings that stand alone: docstrings, and the texts behind constants. Code on the same line stays."""
+    if (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+            and not lines[node.lineno - 1][:node.col_offset].strip()):
         return range(node.lineno, (node.end_lineno or node.lineno) + 1)
     return range(0)

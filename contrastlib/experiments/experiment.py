@@ -136,11 +136,11 @@ def estimates(values: Sequence[Tensor], references: Sequence[Tensor | None]) -> 
     Returns:
         S rows with the columns ``value``, ``se``, ``difference``, ``low``, ``high``, ``n``.
     """
+    if not values:
+        return []
     table = torch.stack([v.double() for v in values], dim=1)
-    nothing = torch.zeros_like(table[:, 0])
-    differences = torch.stack([v.double() - (v.double() if r is None else r.double())
-                               for v, r in zip(values, references)], dim=1) if values else nothing
-    interval = uncertainty.bootstrap(differences)
+    compared = torch.stack([v.double() if r is None else r.double() for v, r in zip(values, references)], dim=1)
+    interval = uncertainty.bootstrap(table - compared)
     columns = zip(table.mean(0).tolist(), uncertainty.standard_error(table).tolist(), interval.value.tolist(),
                   interval.low.tolist(), interval.high.tolist(), references)
     return [{"value": number(value), "se": number(se),

@@ -25,7 +25,7 @@ def rows(values: Values) -> list[Row]:
     """Averages before, and of the changes; each contrast is compared with ``original`` image by image."""
     before = values[BEFORE].double()
     changes = {name: after.double() - before for name, after in values.items() if name != BEFORE}
-    named, cells, vectors, references = [], [], [], []
+    named, vectors, references = [], [], []
     for name, table in {BEFORE: before, **changes}.items():
         which, epsilon, steps = parts(name)
         other = None if which in ("before", "original") else changes[key("original", epsilon, steps)]
@@ -33,8 +33,7 @@ def rows(values: Values) -> list[Row]:
             named.append({"contrast": which, "epsilon": epsilon, "steps": steps, "metric": metric})
             vectors.append(table[:, m])
             references.append(None if other is None else other[:, m])
-    cells = estimates(vectors, references)
-    return [{**left, **right} for left, right in zip(named, cells)]
+    return [{**left, **right} for left, right in zip(named, estimates(vectors, references))]
 
 
 EXPERIMENT = Experiment(

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from contrastlib.experiments import code
 
@@ -78,9 +79,11 @@ def run_line(folder: Path) -> str:
     return f"{folder}: {done} of {shards} shards of {images} images, {rows}; {verdict}"
 
 
-def _verdict(about: dict[str, str]) -> str:
+def _verdict(about: dict[str, Any]) -> str:
     try:
         now = code.digest(about["module"])
     except ValueError:
         return f"the code is gone ({about['module']})"
-    return "code unchanged since" if now == about["code"] else f"code has changed since ({about['code']}, now {now})"
+    if now != about["code"]:
+        return f"code has changed since ({about['code']}, now {now})"
+    return "code unchanged since" + (", but changed on the way" if about.get("accepted_changes") else "")

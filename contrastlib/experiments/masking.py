@@ -27,7 +27,6 @@ from contrastlib.published import upsample as upsample_with_aligned_corners
 
 METHODS = {"linear_approximation": linear_approximation, "grad_cam": grad_cam, "xgrad_cam": xgrad_cam}
 SIGNS: tuple[Sign, ...] = ("positive", "negative")
-BASELINES_OF = {"published": tuple(BASELINES), "swapped": ("blur",), "caption": tuple(BASELINES)}
 COLUMNS = ("layer", "method", "target", "budget", "baseline", "keep", "contrast")
 
 

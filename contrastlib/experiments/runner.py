@@ -46,7 +46,7 @@ class Options:
         accept: go on although network, data, setting or code have changed.
     """
 
-    folder: Path
+    folder: str | Path
     root: str | None = None
     device: str | None = None
     workers: int = 2
@@ -213,7 +213,7 @@ def _opened(experiment: Experiment, setting: Setting, options: Options, classifi
              "choice of images": hashlib.sha256(json.dumps([dataset.ids[i] for i in chosen]).encode()).hexdigest(),
              "code": code.digest(experiment.module), "device": device_name(classifier.mean.device),
              "torch": torch.__version__}
-    return about, shards.opened(options.folder, about, restart=options.restart, accept=options.accept), chosen
+    return about, shards.opened(Path(options.folder), about, restart=options.restart, accept=options.accept), chosen
 
 
 def _table(job: _Job, parts: Sequence[Sequence[int]], about: dict[str, Any], here: Processes, options: Options,
