@@ -229,6 +229,9 @@ def test_norms_that_cannot_be_drawn(rows, options, message):
 # Log-odds
 
 
+METRIC = ["positive share weighted"]
+
+
 def odds_rows(**run):
     edges = [-math.inf, -2.0, 0.0, 4.0, math.inf]
     return [{**RUN, **run, "from": start, "to": end, "metric": metric, "value": 0.1 * i + place, "n": 9,
@@ -264,6 +267,22 @@ def test_classifiers_differ_in_their_marks():
     assert not clipped(figure)
 
 
+def test_runs_are_called_by_what_tells_them_apart():
+    figure = plotting.by_log_odds(odds_rows() + odds_rows(split="test") + odds_rows(**OTHER), metrics=METRIC)
+    assert legend_of(figure) == ["birds_vgg, hard", "birds_vgg, test", "birds_vit, hard"]
+
+
+def test_small_bins_and_the_row_of_all_images_are_left_out():
+    rows = odds_rows()
+    everything = [{**row, "from": -math.inf, "to": math.inf, "n": 99} for row in rows]
+    for i, row in enumerate(rows):
+        row["n"] = 100 if i % 4 else 3
+    (line,) = plotting.by_log_odds(rows + everything, metrics=METRIC).axes[0].containers
+    assert list(line[0].get_xdata()) == pytest.approx([-1, 2, 6])
+    (line,) = plotting.by_log_odds(rows, metrics=METRIC, least=1).axes[0].containers
+    assert list(line[0].get_xdata()) == pytest.approx([-3, -1, 2, 6])
+
+
 def test_panels_may_be_named():
     named = {"left": ["positive share weighted"], "right": ["correlation original weighted"]}
     assert [ax.get_title() for ax in plotting.by_log_odds(odds_rows(), metrics=named).axes] == ["left", "right"]
@@ -276,7 +295,7 @@ def test_a_bin_over_everything_stands_at_zero():
 
 @pytest.mark.parametrize(("rows", "options", "message"), [
     (odds_rows(), {"metrics": ["size"]}, "no rows have metric 'size'; there are: correlation original weighted, corr"),
-    (odds_rows() + odds_rows(split="test"), {}, r"several runs \(split: hard, test\)"),
+    ([{"metric": "x"}], {}, "the rows have no column 'classifier', 'from'"),
 ])
 def test_measures_that_cannot_be_drawn(rows, options, message):
     with pytest.raises(ValueError, match=message):

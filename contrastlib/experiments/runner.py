@@ -219,7 +219,8 @@ def _opened(experiment: Experiment, setting: Setting, options: Options, classifi
 def _table(job: _Job, parts: Sequence[Sequence[int]], about: dict[str, Any], here: Processes, options: Options,
            ) -> list[Row]:
     values, seconds = job.folder.read(len(parts))
-    head = {"classifier": job.classifier.name, "data set": job.dataset.name, **job.setting.group}
+    head = {"classifier": job.classifier.name, "data set": job.dataset.name, **job.setting.group,
+            "split": job.dataset.split}  # "test" may have been asked for where it is called "val"
     rows = [{**head, **row} for row in job.experiment.rows(values)]
     images, wanted = len(next(iter(values.values()))), sum(map(len, parts))
     if images < wanted:

@@ -14,7 +14,7 @@ from matplotlib.transforms import ScaledTranslation
 from contrastlib.plotting._grid import fitted
 from contrastlib.plotting._palette import CONTRAST_COLOURS, colour_of
 from contrastlib.plotting._style import FAINT, INK, WIDTH, BookFigure, style
-from contrastlib.rows import Row, chosen, distinct, matching, number
+from contrastlib.rows import GROUP, Row, chosen, distinct, matching, number
 
 _COLUMNS = ("classifier", "from", "to", "metric", "value", "low", "high")
 _BELOW, _NAME = 0.62, 0.17  # inches from a panel to the names of its lines; from one name to the next
@@ -28,15 +28,17 @@ def by_log_odds(
     rows: Iterable[Mapping[str, object]],
     *,
     metrics: Sequence[str] | Mapping[str, Sequence[str]] = (),
+    least: int = 10,
     width: float = WIDTH,
     **where: object,
 ) -> Figure:
-    """Measures against the log-odds of the most probable class, with 95 % intervals; several classifiers side by side.
+    """Measures against the log-odds of the most probable class, with 95 % intervals; several runs side by side.
 
     Args:
-        rows: of ``dominance.csv``; each classifier of one run.
+        rows: of ``dominance.csv``, of one run or several.
         metrics: those drawn, by the title of their panel or as a list; correlations share a panel, and so do positive
             shares. All by default.
+        least: bins with fewer images are left out, if any has more.
         width: inches.
         where: further columns that pick the rows, such as ``split="test"``.
 
@@ -44,30 +46,43 @@ def by_log_odds(
         the figure; a mark stands in the middle of its bin, in an open bin as far from its edge as in its neighbour.
 
     Raises:
-        ValueError: a column is missing, nothing has that metric or these values, or a classifier's rows are of
-            several runs.
+        ValueError: a column is missing, or nothing has that metric or these values.
     """
-    table = chosen(rows, _COLUMNS, where, run=False)
-    classifiers = distinct(table, "classifier")
-    for classifier in classifiers:
-        chosen(table, _COLUMNS, {"classifier": classifier})
+    table = _bins(chosen(rows, _COLUMNS, where, run=False), least)
+    runs = _runs(table)
     panels = metrics if isinstance(metrics, Mapping) else _grouped(metrics or distinct(table, "metric"))
     most = max(map(len, panels.values()))
-    height = 2.85 + (_NAME * most if most > 1 else 0) + (0.25 if len(classifiers) > 1 else 0)
+    height = 2.85 + (_NAME * most if most > 1 else 0) + (0.25 if len(runs) > 1 else 0)
     with style():
         figure = BookFigure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.06))
         for ax, (title, names) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items()):
             for name in names:
                 found = matching(table, "metric", name)
-                for classifier, (marker, dashes) in zip(classifiers, _LINES * len(classifiers)):
-                    _draw_line(ax, [row for row in found if row["classifier"] == classifier], name, marker, dashes)
+                for own, (marker, dashes) in zip(runs.values(), _LINES * len(runs)):
+                    _draw_line(ax, [row for row in found if row in own], name, marker, dashes)
             _frame(ax, fitted(title, width / len(panels) - 0.36, 8.5), names)
             _probabilities(ax)
-        if len(classifiers) > 1:
+        if len(runs) > 1:
             shown = [Line2D([0, 1], [0, 0], color=FAINT, marker=marker, linestyle=dashes, markersize=4.5, label=name)
-                     for name, (marker, dashes) in zip(classifiers, _LINES * len(classifiers))]
+                     for name, (marker, dashes) in zip(runs, _LINES * len(runs))]
             figure.legend(handles=shown, loc="outside upper center", ncols=len(shown), handlelength=2.6)
     return figure
+
+
+def _bins(table: Sequence[Row], least: int) -> list[Row]:
+    """The rows of single bins, without those of too few images; the row of all images only where it is alone."""
+    single = [row for row in table if not (isinf(number(row["from"])) and isinf(number(row["to"])))] or list(table)
+    return [row for row in single if number(row.get("n", "")) >= least] or single
+
+
+def _runs(table: Sequence[Row]) -> dict[str, list[Row]]:
+    """The rows of each run, by what tells it from the others."""
+    columns = [name for name in GROUP if name in table[0]]
+    differ = [name for name in columns if len(distinct(table, name)) > 1]
+    found: dict[str, list[Row]] = {}
+    for row in table:
+        found.setdefault(", ".join(row[name] for name in differ), []).append(row)
+    return found
 
 
 def _grouped(metrics: Sequence[str]) -> dict[str, list[str]]:
