@@ -22,10 +22,10 @@ from contrastlib.data import photographs
 from contrastlib.experiments import gradient_sign, masking, runner
 from contrastlib.experiments.experiment import Batch, Setting
 
-PUSHED, MASKED, PRECISION = 8, 4, 32  # images in a batch
-ROUNDS, PRECISION_ROUNDS = 3, 5
-LONG = 1000  # images of a long run
 BIRDS, EFFICIENTNET = "birds_vgg", "tf_efficientnet_lite0"
+PUSHED, MASKED, PRECISION = 8, {BIRDS: 16, EFFICIENTNET: 8}, 32  # images in a batch
+ROUNDS, MASKING_ROUNDS, PRECISION_ROUNDS = 3, 2, 5
+LONG = 1000  # images of a long run
 LAYERS = {BIRDS: "features.27", EFFICIENTNET: "blocks.4"}  # where the three methods differ
 TARGETS = {BIRDS: ("t1", "t2"), EFFICIENTNET: ("t1",)}
 
@@ -114,7 +114,7 @@ def test_gradient_sign(side_by_side, name):
 
 @pytest.mark.parametrize("name", [BIRDS, EFFICIENTNET])
 def test_masking(side_by_side, name):
-    images, labels = pictures(name, MASKED)
+    images, labels = pictures(name, MASKED[name])
     layer, targets = LAYERS[name], TARGETS[name]
     classifier, batch = runner_classifier(name), runner_batch(images, labels)
     setting = Setting(name, "drawn_birds", layers=(layer,), targets=targets)
@@ -130,7 +130,7 @@ def test_masking(side_by_side, name):
     side_by_side(
         f"masking, layer {layer}, {len(masking.METHODS)} methods, target {' and '.join(targets)}, 3 budgets, 2 signs, "
         f"{len(masking.BASELINES)} baselines; {name}, {images.shape[-1]} px, batch of {len(images)}, "
-        "the plain loop one by one", len(images), ours, plain, "times the plain loop")
+        "the plain loop one by one", len(images), ours, plain, "times the plain loop", MASKING_ROUNDS)
 
 
 # --- other precisions ------------------------------------------------------------------------------------------------

@@ -140,7 +140,7 @@ def blurred(image):
     """Gauss in two dimensions; 15 pixels in a window of 101 at 224 pixels, and in proportion where there are fewer."""
     scale = min(1.0, min(image.shape[2:]) / 224)
     window = 2 * round(50 * scale) + 1
-    return gaussian_blur(image, [window, window], [15 * scale, 15 * scale])
+    return gaussian_blur(image, [window, window], [15 * scale, 15 * scale]).clamp(0, 1)
 
 
 def relative(y, pair):
