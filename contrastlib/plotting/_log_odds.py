@@ -76,9 +76,13 @@ def _bins(table: Sequence[Row], least: int) -> list[Row]:
 
 
 def _runs(table: Sequence[Row]) -> dict[str, list[Row]]:
-    """The rows of each run, by what tells it from the others."""
-    columns = [name for name in GROUP if name in table[0]]
-    differ = [name for name in columns if len(distinct(table, name)) > 1]
+    """The rows of each run, by the least that tells it from the others."""
+    differ = [name for name in GROUP if name in table[0] and len(distinct(table, name)) > 1]
+    count = len({tuple(row[name] for name in differ) for row in table})
+    for name in reversed(differ):
+        fewer = [other for other in differ if other != name]
+        if len({tuple(row[other] for other in fewer) for row in table}) == count:
+            differ = fewer
     found: dict[str, list[Row]] = {}
     for row in table:
         found.setdefault(", ".join(row[name] for name in differ), []).append(row)
