@@ -94,10 +94,12 @@ def write(table: str, new: list[dict], *, everything: bool) -> Path:
     path, columns = RESULTS / f"{table}.csv", COLUMNS[table]
     old = [] if everything else stored(path, columns)
     runs = merged_runs(path.with_suffix(".json"), old, new, provenance())
+    rows = merged(old, new)
+    filled = [name for name in columns if any(row.get(name) not in (None, "") for row in rows)]
     with path.open("w", newline="", encoding="utf8") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer = csv.DictWriter(file, filled, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
-        writer.writerows(merged(old, new))
+        writer.writerows(rows)
     path.with_suffix(".json").write_text(json.dumps({"runs": runs}, indent=2) + "\n", encoding="utf8")
     return path
 

@@ -23,7 +23,7 @@ from contrastlib.experiments import gradient_sign, masking, runner
 from contrastlib.experiments.experiment import Batch, Setting
 
 BIRDS, EFFICIENTNET = "birds_vgg", "tf_efficientnet_lite0"
-PUSHED, MASKED, PRECISION = 8, {BIRDS: 8, EFFICIENTNET: 4}, 32  # images in a batch
+PUSHED, MASKED, PRECISION = 8, {BIRDS: 16, EFFICIENTNET: 8}, 32  # images in a batch
 ROUNDS, MASKING_ROUNDS, PRECISION_ROUNDS = 3, 2, 5
 LONG = 1000  # images of a long run
 LAYERS = {BIRDS: "features.27", EFFICIENTNET: "blocks.4"}  # where the three methods differ
