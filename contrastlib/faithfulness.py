@@ -22,7 +22,7 @@ def outcome(logits: Tensor, target: Tensor) -> Tensor:
         target: the class t, (N,) int64; in the papers the true label, also where the prediction is another.
 
     Returns:
-        (N, 3): 1 where the target is the most probable class, else 0; its probability; its logit.
+        (N, 3), the columns of ``OUTCOMES``; the first is 1 where the target is the most probable class, else 0.
     """
     y = original(logits, target)
     correct = (logits.argmax(-1) == target).to(logits.dtype)
