@@ -11,8 +11,8 @@ from sphinx.util.docutils import SphinxDirective
 
 from contrastlib.experiments import made_by
 
-HEAD = ("table", "rows about", "images", "time", "date", "commit", "code")
-WIDTHS = (18, 36, 8, 9, 11, 13, 14)
+HEAD = ("table", "rows about", "images", "time", "made", "the code since")
+WIDTHS = (20, 38, 8, 9, 12, 13)
 
 
 class MadeBy(SphinxDirective):
@@ -32,7 +32,8 @@ class MadeBy(SphinxDirective):
 
 def _cells(made: made_by.Made) -> list[str]:
     minutes = f"{made.seconds / 60:.0f} min" if made.seconds >= 90 else f"{made.seconds:.0f} s"
-    return [made.table, made.group, str(made.images), minutes, made.date, made.commit, made.verdict]
+    code = made.verdict.removeprefix("code ").replace("unchanged since", "unchanged").replace("has ", "")
+    return [made.table.removesuffix(".csv"), made.group, str(made.images), minutes, f"{made.date} {made.commit[:8]}", code]
 
 
 def _table(lines: list[list[str]]) -> nodes.table:
