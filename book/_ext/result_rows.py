@@ -33,7 +33,8 @@ class MadeBy(SphinxDirective):
 def _cells(made: made_by.Made) -> list[str]:
     minutes = f"{made.seconds / 60:.0f} min" if made.seconds >= 90 else f"{made.seconds:.0f} s"
     code = made.verdict.removeprefix("code ").replace("unchanged since", "unchanged").replace("has ", "")
-    return [made.table.removesuffix(".csv"), made.group, str(made.images), minutes, f"{made.date} {made.commit[:8]}", code]
+    when = f"{made.date} {made.commit[:8]}"
+    return [made.table.removesuffix(".csv"), made.group, str(made.images), minutes, when, code]
 
 
 def _table(lines: list[list[str]]) -> nodes.table:
