@@ -7,13 +7,9 @@ probabilities, the rule ``p2>0.1`` takes the images with :math:`p_{(2)} > 0.1`.
 import hashlib
 import json
 import operator
-import os
 import re
 import warnings
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from importlib import metadata
@@ -24,17 +20,18 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from contrastlib.atomic import replace
 from contrastlib.data.dataset import (
     DataWarning,
     ImageDataset,
     Problem,
     Progress,
     Sample,
-    UnreadableImageError,
     told,
     tracked,
 )
 from contrastlib.data.places import cache_home
+from contrastlib.data.reading import batches
 from contrastlib.models import Classifier
 
 _BATCHES_BETWEEN_SAVES = 20
@@ -234,8 +231,8 @@ def _go_on(run: _Run, classifier: Classifier, dataset: ImageDataset, batch_size:
            path: Path | None, progress: Progress) -> None:
     n = len(dataset)
     spans = [range(i, min(i + batch_size, n)) for i in range(run.done, n, batch_size)]
-    batches = _batches(dataset.prepared(classifier.prepare), spans, workers)
-    for number, (span, batch) in enumerate(zip(tracked(spans, progress, classifier.name), batches), 1):
+    read = batches(dataset.prepared(classifier.prepare), spans, workers)
+    for number, (span, batch) in enumerate(zip(tracked(spans, progress, classifier.name), read), 1):
         _add(run, classifier, span, batch)
         if path is not None and (number % _BATCHES_BETWEEN_SAVES == 0 or number == len(spans)):
             _save(run, path)
@@ -257,26 +254,6 @@ def _add(run: _Run, classifier: Classifier, span: range, batch: Sequence[Sample 
 @torch.no_grad()
 def _logits(classifier: Classifier, images: Tensor) -> Tensor:
     return classifier(images.to(classifier.mean.device)).float().cpu()
-
-
-def _batches(dataset: ImageDataset, spans: Sequence[range], workers: int) -> Iterator[list[Sample | Problem]]:
-    if workers < 1:
-        for span in spans:
-            yield [_sample(dataset, i) for i in span]
-        return
-    with ThreadPoolExecutor(workers) as pool:  # Pillow decodes and resizes without holding the interpreter
-        coming = deque([pool.submit(_sample, dataset, i) for i in span] for span in spans[:2])
-        for k in range(len(spans)):
-            if k + 2 < len(spans):
-                coming.append([pool.submit(_sample, dataset, i) for i in spans[k + 2]])
-            yield [future.result() for future in coming.popleft()]
-
-
-def _sample(dataset: ImageDataset, i: int) -> Sample | Problem:
-    try:
-        return dataset[i]
-    except UnreadableImageError as error:
-        return error.problem
 
 
 def fingerprint(classifier: Classifier) -> str:
@@ -320,18 +297,15 @@ def _version() -> str:
 
 
 def _save(run: _Run, path: Path) -> None:
-    """Write beside and rename, so that a reader never sees half a file."""
+    """Keep what there is; a reader never sees half a file."""
     tensors = {"positions": torch.tensor(run.positions, dtype=torch.int64),
                "logits": torch.cat(run.logits) if run.logits else torch.empty(0)}
     about = json.dumps([path.stem, run.done, [asdict(problem) for problem in run.unreadable]])
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}")
+    head = {"about": about, "digest": _digest(about, tensors)}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        safetensors.torch.save_file(tensors, temporary, {"about": about, "digest": _digest(about, tensors)})
-        temporary.replace(path)
+        replace(path, lambda beside: safetensors.torch.save_file(tensors, beside, head))
     except (OSError, SafetensorError) as error:
-        with suppress(OSError):
-            temporary.unlink()
         warnings.warn(f"the predictions cannot be kept at {path}: {error}", CacheWarning, stacklevel=2)
 
 

@@ -107,6 +107,17 @@ def test_progress_counts_images_of_all_shards(tmp_path):
     assert seen == [(5, 12, True), (10, 12, True), (12, 12, True)]
 
 
+def test_a_rule_predicts_once_however_often_the_run_goes_on(tmp_path, monkeypatch):
+    setting = replace(SMALL, rule="p2>0.1", limit=3)
+    run(tmp_path / "run", setting)
+    before = table(tmp_path / "run")
+    monkeypatch.setattr("contrastlib.selection._logits", None)  # whoever calls it fails
+    run(tmp_path / "run", setting)
+    assert table(tmp_path / "run") == before
+    with pytest.raises(TypeError):
+        run(tmp_path / "run", setting, restart=True)
+
+
 def test_a_damaged_shard_is_computed_again(finished, tmp_path):
     folder = tmp_path / "run"
     run(folder)

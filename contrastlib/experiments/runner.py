@@ -7,8 +7,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,8 +17,9 @@ import torch
 from torch import nn
 
 from contrastlib import data, models, results, selection
-from contrastlib.data.dataset import DataWarning, ImageDataset, Problem, Sample, UnreadableImageError, told
+from contrastlib.data.dataset import DataWarning, ImageDataset, Problem, Sample, told
 from contrastlib.data.places import VARIABLE
+from contrastlib.data.reading import batches
 from contrastlib.experiments import code, shards
 from contrastlib.experiments.experiment import Batch, Experiment, Row, Setting, Values
 from contrastlib.experiments.processes import Processes, processes
@@ -152,7 +152,7 @@ def _compute(job: _Job, parts: Sequence[Sequence[int]], mine: Sequence[int], wor
         job.classifier.model = cast(nn.Module, torch.compile(job.classifier.model, dynamic=False))
     before = time.perf_counter()
     total = sum(map(len, parts))
-    for number, loaded in zip(mine, _ahead(job.dataset, [parts[number] for number in mine], workers)):
+    for number, loaded in zip(mine, batches(job.dataset, [parts[number] for number in mine], workers)):
         start = time.perf_counter()
         values = _measured(job, loaded)
         job.folder.write(number, values, time.perf_counter() - start)
@@ -174,27 +174,12 @@ def _measured(job: _Job, loaded: Sequence[Sample | Problem]) -> Values:
         return job.experiment.measure(job.classifier, batch, job.setting)
 
 
-def _ahead(dataset: ImageDataset, parts: Sequence[Sequence[int]], workers: int) -> Iterator[list[Sample | Problem]]:
-    """The images of each part, the next part read while one is computed."""
-    with ThreadPoolExecutor(max(workers, 1)) as pool:
-        coming = [pool.submit(_read, dataset, i) for i in (parts[0] if parts else ())]
-        for k in range(len(parts)):
-            now, coming = coming, [pool.submit(_read, dataset, i) for i in (parts[k + 1] if k + 1 < len(parts) else ())]
-            yield [future.result() for future in now]
-
-
-def _read(dataset: ImageDataset, i: int) -> Sample | Problem:
-    try:
-        return dataset[i]
-    except UnreadableImageError as error:
-        return error.problem
-
-
 def _chosen(classifier: Classifier, dataset: ImageDataset, setting: Setting, options: Options) -> list[int]:
     """Positions in the data set, in its order."""
     positions = list(range(len(dataset)))
     if setting.rule:
-        predictions = selection.predict(classifier, dataset, workers=options.workers, cache=None)
+        predictions = selection.predict(classifier, dataset, workers=options.workers,
+                                        cache=Path(options.folder) / shards.PREDICTIONS)
         positions = list(selection.select(predictions, setting.rule).indices)
         if not positions:
             raise ValueError(f"the rule {setting.rule} selects none of the {len(predictions)} images")
@@ -206,6 +191,8 @@ def _chosen(classifier: Classifier, dataset: ImageDataset, setting: Setting, opt
 def _opened(experiment: Experiment, setting: Setting, options: Options, classifier: Classifier, dataset: ImageDataset,
             ) -> tuple[dict[str, Any], shards.Folder, list[int]]:
     """What the run is about, its folder, and the positions of its images."""
+    if options.restart:
+        shards.clear(Path(options.folder))
     chosen = _chosen(classifier, dataset, setting, options)
     about = {"experiment": experiment.name, "setting": setting.as_dict(),
              "network": selection.fingerprint(classifier), "data set": dataset.digest(),
@@ -213,7 +200,7 @@ def _opened(experiment: Experiment, setting: Setting, options: Options, classifi
              "choice of images": hashlib.sha256(json.dumps([dataset.ids[i] for i in chosen]).encode()).hexdigest(),
              "code": code.digest(experiment.module), "device": device_name(classifier.mean.device),
              "torch": torch.__version__}
-    return about, shards.opened(Path(options.folder), about, restart=options.restart, accept=options.accept), chosen
+    return about, shards.opened(Path(options.folder), about, anew=options.restart, accept=options.accept), chosen
 
 
 def _table(job: _Job, parts: Sequence[Sequence[int]], about: dict[str, Any], here: Processes, options: Options,

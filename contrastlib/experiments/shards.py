@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from contrastlib.atomic import replace, replace_text
 from contrastlib.experiments.experiment import Values
 
-ABOUT = "run.json"
+ABOUT, PREDICTIONS = "run.json", "predictions"
 _ADVICE = ("give another folder (--output), begin anew in this one (--restart), or take over what it holds all the "
            "same (--accept-changes), which the rows' provenance will say")
 
@@ -82,13 +82,13 @@ class Folder:
         return False
 
 
-def opened(path: Path, about: Mapping[str, Any], *, restart: bool = False, accept: bool = False) -> Folder:
+def opened(path: Path, about: Mapping[str, Any], *, anew: bool = False, accept: bool = False) -> Folder:
     """The folder of a run, made if it is not there.
 
     Args:
         path: the folder.
         about: all that decides the numbers, as JSON holds it.
-        restart: remove what an earlier run left.
+        anew: the folder has been cleared; what else lies in it stays.
         accept: go on although something has changed.
 
     Returns:
@@ -98,8 +98,6 @@ def opened(path: Path, about: Mapping[str, Any], *, restart: bool = False, accep
         ChangedRunError: it holds a run about something else, or things that no run has written.
     """
     here = path / ABOUT
-    if restart:
-        clear(path)
     if here.exists():
         kept = _about(here)
         changed = differences(kept["about"], about)
@@ -110,7 +108,7 @@ def opened(path: Path, about: Mapping[str, Any], *, restart: bool = False, accep
         if changed:
             replace_text(here, _text({"about": dict(about), "key": kept["key"], "accepted": accepted}))
         return Folder(path, kept["key"])
-    if not restart and path.exists() and any(path.iterdir()):
+    if not anew and path.exists() and any(file.name != PREDICTIONS for file in path.iterdir()):
         raise ChangedRunError(f"{path} is not empty and holds no run ({ABOUT} is missing): give another --output")
     key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
     (path / "shards").mkdir(parents=True, exist_ok=True)
@@ -125,7 +123,7 @@ def clear(path: Path) -> None:
         path: the folder of a run.
     """
     for file in [*path.glob("shards/*.safetensors"), *path.glob("shards/.*.writing"), path / ABOUT,
-                 *path.glob("rows.*")]:
+                 *path.glob("rows.*"), *path.glob(f"{PREDICTIONS}/*.safetensors")]:
         file.unlink(missing_ok=True)
 
 

@@ -2,7 +2,8 @@ r"""What the two papers really computed, slips included.
 
 The rest of the library holds the corrected formulas and carries no switches for old mistakes. Here each slip that can
 be written down is derived again from its description, one function per erratum, so that its effect can be measured
-rather than guessed. The numbers are those of the book's page of errata; only chapters and tests call these functions.
+rather than guessed. The numbers are those of the book's page of errata; only chapters, tests and the experiments that
+compute a table as published call these functions.
 
 Erratum 1 needs no function of its own: it is :func:`contrastlib.contrast.probability` in float32.
 """
