@@ -196,14 +196,6 @@ def test_the_default_layer_of_real_networks(name, layer):
     assert models.load(name, weights=None, num_classes=10).layer_name == layer
 
 
-@pytest.mark.parametrize("name", ["timm/vit_tiny_patch16_224", "timm/swin_tiny_patch4_window7_224"])
-def test_token_layers_are_refused(name):
-    transformer = models.load(name, weights=None, num_classes=10)
-    with pytest.raises(ValueError, match=r"'patch_embed.proj'.*token layers are not maps yet.*layer="):
-        _ = transformer.layer_name
-    assert transformer.layer("patch_embed.proj") is transformer.model.patch_embed.proj
-
-
 def test_a_network_without_maps_says_so():
     flat = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(12, 3)).eval(), input_size=2)
     with pytest.raises(ValueError, match=r"no convolution .*layer=\.\.\."):

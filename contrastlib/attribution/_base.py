@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -12,6 +13,7 @@ from contrastlib.attribution._class_maps import ClassMaps, Combine, class_maps
 from contrastlib.contrast import Contrast, original
 from contrastlib.models import Classifier
 from contrastlib.models.layers import resolve
+from contrastlib.models.layouts import Layout
 
 Target = int | Sequence[int] | Tensor
 
@@ -66,8 +68,9 @@ class Attribution:
         classes = as_target(target, len(images), images.device)
         with torch.inference_mode(False), torch.enable_grad():
             logits, point = self._run(classifier, images, layer)
-            (gradient,) = torch.autograd.grad(contrast(logits, classes).sum(), point)
-            maps = self.combine(at_least_float32(point.detach()), at_least_float32(gradient))
+            (gradient,) = torch.autograd.grad(contrast(logits, classes).sum(), point.leaf)
+            point.check(classifier, gradient)
+            maps = self.combine(at_least_float32(point.leaf.detach()), at_least_float32(gradient))
             return relevance.upsample(maps, (images.shape[-2], images.shape[-1])) if upsample else maps
 
     def class_maps(
@@ -97,9 +100,11 @@ class Attribution:
         check_images(images)
         with torch.inference_mode(False), torch.enable_grad():
             logits, point = self._run(classifier, images, layer)
-            return class_maps(logits, point, as_classes(classes, logits), self.combine)
+            if point.prefix:
+                point.check(classifier, torch.autograd.grad(logits.sum(), point.leaf, retain_graph=True)[0])
+            return class_maps(logits, point.leaf, as_classes(classes, logits), self.combine)
 
-    def _run(self, classifier: Classifier, images: Tensor, layer: str | nn.Module | None) -> tuple[Tensor, Tensor]:
+    def _run(self, classifier: Classifier, images: Tensor, layer: str | nn.Module | None) -> tuple[Tensor, "Point"]:
         if self.reads == "layer":
             return logits_at_layer(classifier, images, layer)
         if layer is not None:
@@ -122,25 +127,63 @@ def at_input(combine: Combine) -> Attribution:
     return Attribution(combine, "input")
 
 
-def logits_at_layer(classifier: Classifier, images: Tensor, layer: str | nn.Module | None) -> tuple[Tensor, Tensor]:
-    """Logits (N, C), and the layer's output (N, K, h, w) as the leaf they depend on."""
+@dataclass(frozen=True)
+class Point:
+    """Where a network was cut.
+
+    Attributes:
+        leaf: what was found there, as the leaf that the logits depend on, (N, K, h, w).
+        name: of the layer; empty for the input.
+        prefix: tokens in front of the patch tokens, which the leaf leaves out.
+    """
+
+    leaf: Tensor
+    name: str = ""
+    prefix: int = 0
+
+    def check(self, classifier: Classifier, gradient: Tensor) -> None:
+        """Refuse a layer whose patch tokens nothing reads: the class token alone is read behind it.
+
+        Raises:
+            ValueError: the gradient is zero everywhere; names a layer where it is not.
+        """
+        if not self.prefix or gradient.any():
+            return
+        works = classifier.layers().recommended
+        if works != self.name:  # else the logits depend on nothing: an untrained head of zeros
+            h, w = gradient.shape[-2:]
+            raise ValueError(f"at layer '{self.name}' the {h} x {w} patch tokens get no gradient: behind it only the "
+                             f"prefix token is read. Layer '{works}' works; "
+                             "print(classifier.layers()) lists them all")
+
+
+def logits_at_layer(classifier: Classifier, images: Tensor, layer: str | nn.Module | None) -> tuple[Tensor, Point]:
+    """Logits (N, C), and the layer's output as the leaf they depend on."""
     name, module = resolve(classifier.model, classifier.layer_name if layer is None else layer)
-    with hooks.cut(module, name) as found:
+    size = (images.shape[-2], images.shape[-1])
+
+    def read_as(shape: tuple[int, ...]) -> Layout:
+        if shape and shape[0] != len(images):
+            raise ValueError(f"an output of shape {shape} has another batch than the {len(images)} images (windows of "
+                             "them?), so it is no map of each; name the block around it")
+        return classifier.read_as(shape, size)
+
+    with hooks.cut(module, name, read_as) as found:
         logits = classifier(images.clone() if images.is_inference() else images.detach())
     if found.output is None:
         raise ValueError(f"layer '{name}' did not run in the forward pass, so there is nothing to read there")
     if not logits.requires_grad:
         raise RuntimeError(f"the logits do not depend on layer '{name}' through anything differentiable")
-    return at_least_float32(logits), found.output
+    return at_least_float32(logits), Point(found.output, name, getattr(found.reading, "prefix", 0))
 
 
-def logits_at_input(classifier: Classifier, images: Tensor) -> tuple[Tensor, Tensor]:
+def logits_at_input(classifier: Classifier, images: Tensor) -> tuple[Tensor, Point]:
     """Logits (N, C), and the images as the leaf they depend on."""
     leaf = images.detach().clone().requires_grad_()
     logits = classifier(leaf)
     if not logits.requires_grad:
         raise RuntimeError("the logits do not depend on the images through anything differentiable")
-    return at_least_float32(logits), leaf
+    return at_least_float32(logits), Point(leaf)
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:

@@ -1,12 +1,18 @@
 """A network together with what one must know to use it: its input, its classes, its layer for maps."""
 
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
+from contrastlib.models.doctor import LayerReport, examine
 from contrastlib.models.images import Picture, Recipe, check_range
-from contrastlib.models.layers import Probe, default_layer, probe, resolve
+from contrastlib.models.layers import default_layer, resolve
+from contrastlib.models.layouts import Layout, Size, read
+from contrastlib.models.order import check_order
+from contrastlib.models.probing import Probe, probe
 from contrastlib.models.weights import Weights
 from contrastlib.names import find
 
@@ -83,7 +89,9 @@ class Classifier(nn.Module):
         self.weights = weights or Weights("the user's own model")
         self.name = name or type(model).__name__
         self._layer_name = None if layer is None else resolve(model, layer)[0]
-        self._probe: Probe | None = None
+        self._probes: dict[Size, Probe] = {}
+        self._in_order: set[Size] = set()
+        self._attends = any("attention" in type(module).__name__.lower() for module in model.modules())
 
     def forward(self, images: Tensor) -> Tensor:
         """The logits of a batch.
@@ -101,27 +109,81 @@ class Classifier(nn.Module):
         """
         _check_images(images)
         self._check_mode()
-        mean, std = self.mean.to(images.device), self.std.to(images.device)
-        return self._check_logits(self.model(((images - mean) / std).to(mean.dtype)), len(images))
+        return self._check_logits(self.model(self._normalised(images)), len(images))
 
     @property
     def layer_name(self) -> str:
         """The default layer for maps, the one given or else the last whose output is still a map.
 
         Found with one forward pass on a black image and remembered; see :func:`contrastlib.models.layers.default_layer`
-        for the rule.
+        for the rule. Where a network works on tokens, a backward pass tells which layer's patch tokens still matter;
+        see :meth:`layers`.
 
         Raises:
-            ValueError: the network has no such layer (a transformer, for one); name one with ``layer=``.
+            ValueError: the network has no such layer; name one with ``layer=``.
         """
         if self._layer_name is None:
-            self._layer_name = default_layer(self._probed())
+            self._layer_name = default_layer(self._probed(self.input_size)) or self.layers().recommended
+            if not self._layer_name:
+                raise ValueError(f"no layer of {self.name} is a map that the logits depend on; "
+                                 "print(classifier.layers().table(parts=True)) says what each gives")
         return self._layer_name
+
+    def layers(self, images: Tensor | None = None) -> LayerReport:
+        """The layer doctor: what every layer gives, how it is read as a map, and which one to explain at.
+
+        Runs the network forward and backward once. For each layer the report says its shape and how that is read
+        (channels first or last, or tokens on a grid behind some prefix tokens), at what share of the places the
+        gradient is zero, which signs its values have, and which module overwrites them in place.
+
+        Args:
+            images: (N, 3, H, W) in [0, 1]; None for one of random pixels at the input size.
+
+        Returns:
+            the report; print it.
+
+        Raises:
+            ValueError, TypeError: the images are not as :meth:`forward` wants them.
+        """
+        with torch.inference_mode(False):
+            if images is None:
+                noise = torch.rand(1, 3, *self.input_size, generator=torch.Generator().manual_seed(0))
+                images = noise.to(self.mean)
+            _check_images(images)
+            size = (images.shape[-2], images.shape[-1])
+            found = examine(self.model, self._normalised(images.clone()), self._probed(size))
+            with suppress(ValueError):  # the usual rule finds no layer, the gradient may
+                found = replace(found, recommended=default_layer(self._probed(size)) or found.recommended)
+        return found
+
+    def read_as(self, shape: Sequence[int], size: Size) -> Layout:
+        """How an output of a given shape is read as a map: channels first, channels last, or tokens on a grid.
+
+        The grid of tokens is the one that the network itself had as a map before, such as its patch embedding; found
+        with a forward pass at that size and remembered. That the tokens lie in reading order is checked.
+
+        Args:
+            shape: of the output, with the batch.
+            size: (H, W) of the images.
+
+        Returns:
+            the layout.
+
+        Raises:
+            ValueError: the output is no map; says what was found.
+        """
+        # A network of convolutions needs no probing to read its maps.
+        layout = (self._probed(size).layout(tuple(shape)) if len(shape) == 3 or self._attends
+                  else read(tuple(shape), size))
+        if layout.kind == "tokens" and size not in self._in_order:
+            check_order(self.model, self._probed(size), self._normalised)
+            self._in_order.add(size)
+        return layout
 
     @property
     def num_classes(self) -> int:
         """The number of logits C, from the class names or else found with one forward pass and remembered."""
-        return len(self.class_names) if self.class_names is not None else self._probed().num_classes
+        return len(self.class_names) if self.class_names is not None else self._probed(self.input_size).num_classes
 
     def layer(self, layer: str | nn.Module | None = None) -> nn.Module:
         """A layer of the network.
@@ -225,11 +287,16 @@ class Classifier(nn.Module):
         """What ``repr`` says beyond the network itself."""
         return f"name={self.name!r}, input_size={self.input_size}, weights={self.weights.source!r}"
 
-    def _probed(self) -> Probe:
-        if self._probe is None:
-            black = torch.zeros(1, 3, *self.input_size, dtype=self.mean.dtype, device=self.mean.device)
-            self._probe = probe(self.model, (black - self.mean) / self.std)
-        return self._probe
+    def _normalised(self, images: Tensor) -> Tensor:
+        mean, std = self.mean.to(images.device), self.std.to(images.device)
+        return ((images - mean) / std).to(mean.dtype)
+
+    def _probed(self, size: Size) -> Probe:
+        if size not in self._probes:
+            with torch.inference_mode(False):
+                black = torch.zeros(1, 3, *size, dtype=self.mean.dtype, device=self.mean.device)
+                self._probes[size] = probe(self.model, self._normalised(black))
+        return self._probes[size]
 
     def _in_range(self, index: int) -> int:
         if not 0 <= index < self.num_classes:

@@ -2,46 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from torch import nn
 
-import torch
-from torch import Tensor, nn
-
+from contrastlib.models.probing import Probe, Run
 from contrastlib.names import UnknownNameError, nearest
 
-
-@dataclass
-class Run:
-    """What one module did in the probing pass.
-
-    Attributes:
-        name: dotted name of the module.
-        module: the module.
-        calls: how often it ran.
-        shape: shape of its last output; empty if that is no tensor.
-        passes_on: its output is its input, untouched (identity, dropout in evaluation mode).
-    """
-
-    name: str
-    module: nn.Module
-    calls: int = 0
-    shape: tuple[int, ...] = ()
-    passes_on: bool = False
-
-
-@dataclass
-class Probe:
-    """One forward pass on a black image.
-
-    Attributes:
-        finished: the modules in the order in which they finished; one that ran twice stands there twice.
-        num_classes: the number of logits.
-    """
-
-    finished: list[Run] = field(default_factory=list)
-    num_classes: int = 0
+_POOLING = 6  # linear layers on tokens that an attention pooling may have
 
 
 def resolve(model: nn.Module, layer: str | nn.Module) -> tuple[str, nn.Module]:
@@ -74,25 +40,7 @@ def resolve(model: nn.Module, layer: str | nn.Module) -> tuple[str, nn.Module]:
     raise UnknownNameError(f"{type(model).__name__} has no layer {layer!r}; near names: {_near(model, layer)}")
 
 
-def probe(model: nn.Module, images: Tensor) -> Probe:
-    """Run the network once and note what every module gives; the network is left as it was found.
-
-    Args:
-        model: the network, in any mode.
-        images: its input, (1, 3, H, W).
-
-    Returns:
-        what ran, in order.
-    """
-    found = Probe()
-    with _eval_mode(model), _watched(model, found.finished), torch.inference_mode(False), torch.no_grad():
-        output = model(images)
-    logits = getattr(output, "logits", output)
-    found.num_classes = logits.shape[-1] if isinstance(logits, Tensor) else 0
-    return found
-
-
-def default_layer(found: Probe) -> str:
+def default_layer(found: Probe) -> str | None:
     """The layer to explain at when the user names none.
 
     It is the last module to finish, of those that run once, whose output has the resolution of the last convolution's
@@ -104,11 +52,14 @@ def default_layer(found: Probe) -> str:
         found: what :func:`probe` gave.
 
     Returns:
-        the layer's dotted name.
+        the layer's dotted name; None where the network works on tokens after its last convolution, so that only the
+        gradient can tell.
 
     Raises:
-        ValueError: the network has no map worth the name: no convolution, or a transformer's patch embedding only.
+        ValueError: the network has no map worth the name: no convolution.
     """
+    if _works_on_tokens(found.finished):
+        return None
     convs = [i for i, run in enumerate(found.finished) if isinstance(run.module, nn.Conv2d) and _is_map(run.shape)]
     if not convs:
         raise ValueError("no convolution of this network gives a map (N, K, h, w) of more than one position; "
@@ -119,61 +70,17 @@ def default_layer(found: Probe) -> str:
     if not fits:
         raise ValueError("every layer at the resolution of the last convolution runs more than once; "
                          "name the layer to explain at: layer=...")
-    _refuse_tokens(found.finished[fits[-1] + 1:], convs=len(convs), last=found.finished[fits[-1]].name)
     return found.finished[fits[-1]].name
 
 
-def _refuse_tokens(later: list[Run], convs: int, last: str) -> None:
-    """Linear layers that work on many positions are a transformer's; a few make up a CNN's attention pooling."""
-    on_tokens = sum(isinstance(run.module, nn.Linear) and len(run.shape) > 2 for run in later)
-    if on_tokens > convs:
-        raise ValueError(f"after its last map ('{last}') this network works on tokens, and token layers are not maps "
-                         "yet; name a layer whose output is a map (N, K, h, w): layer=...")
+def _works_on_tokens(finished: list[Run]) -> bool:
+    """Many linear layers at many positions are a transformer's; a few make up a CNN's attention pooling."""
+    convs = sum(isinstance(run.module, nn.Conv2d) for run in finished)
+    return sum(isinstance(run.module, nn.Linear) and len(run.shape) > 2 for run in finished) > min(convs, _POOLING)
 
 
 def _is_map(shape: tuple[int, ...]) -> bool:
     return len(shape) == 4 and shape[2] * shape[3] > 1
-
-
-@contextmanager
-def _eval_mode(model: nn.Module) -> Iterator[None]:
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
-
-
-@contextmanager
-def _watched(model: nn.Module, finished: list[Run]) -> Iterator[None]:
-    handles = []
-    for name, module in model.named_modules():
-        if name:
-            handles += _watch(Run(name, module), finished)
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _watch(run: Run, finished: list[Run]) -> list[torch.utils.hooks.RemovableHandle]:
-    version = -1
-
-    def before(_module: nn.Module, args: tuple[object, ...]) -> None:
-        nonlocal version
-        version = args[0]._version if args and isinstance(args[0], Tensor) else -1
-
-    def after(_module: nn.Module, args: tuple[object, ...], output: object) -> None:
-        run.calls += 1
-        run.shape = tuple(output.shape) if isinstance(output, Tensor) else ()
-        # An in-place activation also returns its input, but has written to it.
-        run.passes_on = isinstance(output, Tensor) and bool(args) and output is args[0] and output._version == version
-        finished.append(run)
-
-    return [run.module.register_forward_pre_hook(before), run.module.register_forward_hook(after)]
 
 
 def _near(model: nn.Module, layer: str) -> str:
