@@ -125,6 +125,35 @@ def test_masks_of_parts_do_not_overlap_and_make_up_the_bird():
     assert drawing.mask("eye ring").sum() > 10
 
 
+def test_codes_are_those_of_the_masks():
+    drawing = birds.draw(next(scene for scene in (birds.compose((72, i), 5, hard=True) for i in range(9))
+                              if len(scene.birds) == 2))
+    assert drawing.parts.dtype == np.uint8
+    assert drawing.parts.shape == (128, 128)
+    assert ((drawing.parts == 0) == ~(drawing.bird(0) | drawing.bird(1))).all()
+    for part in birds.PARTS:
+        for bird in (0, 1):
+            assert ((drawing.parts == birds.CODES[part] + bird * birds.SECOND) == drawing.mask(part, bird)).all()
+    assert {part for part in birds.PARTS if drawing.mask(part).any()} >= {"head", "belly", "eye ring"}
+
+
+def test_codes_stay_the_same():
+    """Others may have stored them."""
+    assert birds.CODES == {"body": 1, "head": 2, "wing": 3, "tail": 4, "belly": 5, "throat": 6, "wing bar": 7,
+                           "crest": 8, "beak": 9, "eye ring": 10, "eye": 11, "legs": 12}
+    assert birds.SECOND == 32
+
+
+def test_a_trait_that_is_missing_has_no_pixels_though_it_tells():
+    """A plain tuftling has no crest: for the foil that has one, the evidence lies where the crest would be."""
+    scene = bare(birds.compose((78, 0), 0))
+    assert birds.telling_parts(0, 1) == ("crest",)
+    assert not (birds.draw(scene).parts == birds.CODES["crest"]).any()
+    evidence = birds.telling_pixels(scene, 1)
+    assert evidence.sum() > 30
+    assert (birds.draw(scene.with_species(1)).parts[evidence] == birds.CODES["crest"]).mean() > 0.8
+
+
 def test_a_part_is_where_its_colour_is():
     scene = birds.compose((73, 0), 13)
     drawing = birds.draw(scene)
@@ -246,6 +275,15 @@ def test_a_subset_keeps_its_pictures():
     assert part.ids == (data.ids[5], data.ids[3])
     assert part.scene(1) == data.scene(3)
     assert np.array_equal(part.drawing(0).image, data.drawing(5).image)
+
+
+def test_the_data_set_knows_the_parts_of_its_pictures_whatever_they_are_prepared_for():
+    data = birds.DrawnBirds("hard", 32)
+    expected = birds.draw(data.scene(21)).parts
+    assert expected.any()
+    for found in (data.parts(21), data.subset([3, 21]).parts(1), data.prepared(lambda _: None).parts(21)):
+        assert np.array_equal(found, expected)
+    assert birds.DrawnBirds("hard", 32, size=64).parts(21).shape == (64, 64)
 
 
 def test_samples_make_batches():

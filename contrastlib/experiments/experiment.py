@@ -84,10 +84,14 @@ class Batch:
     Attributes:
         images: (n, 3, H, W) in [0, 1].
         labels: (n,) int64.
+        parts: the part that each pixel of an image shows, (n, H, W) uint8 with the numbers of
+            ``contrastlib.data.birds.CODES``; None if the data set does not know them, or the experiment does not want
+            them.
     """
 
     images: Tensor
     labels: Tensor
+    parts: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,7 @@ class Experiment:
         measure: numbers (n, M) for each image of a batch.
         rows: the table of all images' numbers.
         group: columns that tell runs apart.
+        wants_parts: whether batches come with their parts, for which drawn birds are drawn a second time.
     """
 
     name: str
@@ -109,6 +114,7 @@ class Experiment:
     measure: Callable[[Classifier, Batch, Setting], Values]
     rows: Callable[[Values], list[Row]]
     group: tuple[str, ...] = GROUP
+    wants_parts: bool = False
 
     @property
     def module(self) -> str:

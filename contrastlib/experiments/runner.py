@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from contrastlib import data, models, results, selection
 from contrastlib.data.dataset import DataWarning, ImageDataset, Problem, Sample, told
@@ -154,24 +154,47 @@ def _compute(job: _Job, parts: Sequence[Sequence[int]], mine: Sequence[int], wor
     total = sum(map(len, parts))
     for number, loaded in zip(mine, batches(job.dataset, [parts[number] for number in mine], workers)):
         start = time.perf_counter()
-        values = _measured(job, loaded)
+        values = _measured(job, parts[number], loaded)
         job.folder.write(number, values, time.perf_counter() - start)
         if report is not None:
             done = sum(len(part) for i, part in enumerate(parts) if job.folder.shard(i).exists())
             report(done, total, time.perf_counter() - before)
 
 
-def _measured(job: _Job, loaded: Sequence[Sample | Problem]) -> Values:
-    samples = [thing for thing in loaded if isinstance(thing, Sample)]
+def _measured(job: _Job, positions: Sequence[int], loaded: Sequence[Sample | Problem]) -> Values:
+    there = {i: thing for i, thing in zip(positions, loaded) if isinstance(thing, Sample)}
+    samples = list(there.values())
     if not samples:
         problems = [thing for thing in loaded if isinstance(thing, Problem)]
         raise ValueError(f"no image of a whole shard can be read: {told(problems)}")
     images = torch.stack([sample.image for sample in samples]).to(job.device)
     labels = torch.tensor([sample.label for sample in samples], device=job.device)
-    batch = Batch(images.contiguous(memory_format=torch.channels_last), labels)
+    parts = _parts(job, list(there)) if job.experiment.wants_parts else None
+    batch = Batch(images.contiguous(memory_format=torch.channels_last), labels, parts)
     mixed = job.setting.precision == "bfloat16"
     with torch.autocast(job.device.type, torch.bfloat16, enabled=mixed):
         return job.experiment.measure(job.classifier, batch, job.setting)
+
+
+def _parts(job: _Job, positions: Sequence[int]) -> Tensor | None:
+    """The parts that the pixels of some images show, or None for a data set that knows none.
+
+    They are prepared as if they were pictures, and have to come out as they went in: only then do they lie where the
+    network sees them. Codes cannot be resized, and a crop would move them.
+    """
+    known = getattr(job.dataset, "parts", None)
+    if known is None:
+        return None
+    found = [torch.from_numpy(known(i)) for i in positions]
+    for codes in found:
+        picture = codes.expand(3, -1, -1)
+        prepared = job.classifier.prepare(picture)[0].cpu()
+        if not torch.equal(prepared, picture.float() / 255):
+            at, to = (" x ".join(map(str, size[1:])) for size in (picture.shape, prepared.shape))
+            raise ValueError(f"{job.experiment.name} needs to know the part that each pixel shows, which "
+                             f"{job.dataset.name} knows for its pictures of {at} pixels, and {job.classifier.name} "
+                             f"resizes or crops them to {to}: take a classifier for {at} pixels, and no --crop")
+    return torch.stack(found).to(job.device)
 
 
 def _chosen(classifier: Classifier, dataset: ImageDataset, setting: Setting, options: Options) -> list[int]:

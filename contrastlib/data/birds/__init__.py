@@ -20,11 +20,11 @@ from contrastlib.data.birds._anatomy import Posture
 from contrastlib.data.birds.dataset import DrawnBirds, fingerprint
 from contrastlib.data.birds.drawing import SIZE, Drawing, draw
 from contrastlib.data.birds.scene import BACKGROUNDS, Bird, Leaf, Scene, compose
-from contrastlib.data.birds.species import NAMES, PARTS, SPECIES, Species, species, telling_parts
+from contrastlib.data.birds.species import CODES, NAMES, PARTS, SECOND, SPECIES, Species, species, telling_parts
 
 __all__ = [
-    "BACKGROUNDS", "NAMES", "PARTS", "SIZE", "SPECIES", "Bird", "Drawing", "DrawnBirds", "Leaf", "Posture", "Scene",
-    "Species", "compose", "draw", "fingerprint", "species", "telling_parts", "telling_pixels",
+    "BACKGROUNDS", "CODES", "NAMES", "PARTS", "SECOND", "SIZE", "SPECIES", "Bird", "Drawing", "DrawnBirds", "Leaf",
+    "Posture", "Scene", "Species", "compose", "draw", "fingerprint", "species", "telling_parts", "telling_pixels",
 ]
 
 

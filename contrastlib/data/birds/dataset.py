@@ -4,6 +4,8 @@ import hashlib
 from functools import cache
 from typing import ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from contrastlib.data.birds.drawing import SIZE, Drawing, draw
@@ -67,6 +69,18 @@ class DrawnBirds(ImageDataset):
             the drawing.
         """
         return draw(self.scene(i), self.size)
+
+    def parts(self, i: int) -> NDArray[np.uint8]:
+        """Which part of which bird each pixel of picture i shows, whatever the picture is prepared for.
+
+        Args:
+            i: position in ``ids``.
+
+        Returns:
+            numbers of ``CODES``, greater by ``SECOND`` for the second bird, 0 for neither; (H, W) uint8 at the
+            picture's own size.
+        """
+        return self.drawing(i).parts
 
     def picture(self, i: int) -> Image.Image:
         """Picture i.

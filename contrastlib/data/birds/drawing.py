@@ -10,13 +10,11 @@ from contrastlib.data.birds._anatomy import Colour, layers
 from contrastlib.data.birds._draws import Draws
 from contrastlib.data.birds._raster import Cover, Outline, cover
 from contrastlib.data.birds.scene import Bird, Scene
-from contrastlib.data.birds.species import PARTS, species
+from contrastlib.data.birds.species import CODES, PARTS, SECOND, species
 
 SIZE = 128
 """Side of a picture in pixels, unless another is asked for."""
 
-_CODES = {part: code for code, part in enumerate(PARTS, start=1)}
-_SECOND = 32  # added to the codes of the second bird
 _ROUNDNESS = 0.34  # how much darker a bird is below than above
 
 
@@ -27,11 +25,13 @@ class Drawing:
     Attributes:
         scene: what was drawn.
         image: (H, W, 3) uint8.
+        parts: the part that each pixel shows, (H, W) uint8 with the numbers of ``CODES``; the second bird's are greater
+            by ``SECOND``; 0 where there is no bird, or a leaf in front of it.
     """
 
     scene: Scene
     image: NDArray[np.uint8]
-    _owners: NDArray[np.uint8]
+    parts: NDArray[np.uint8]
 
     def mask(self, part: str, bird: int = 0) -> NDArray[np.bool_]:
         """The pixels that show a part.
@@ -46,9 +46,9 @@ class Drawing:
         Raises:
             ValueError: there is no such part.
         """
-        if part not in _CODES:
+        if part not in CODES:
             raise ValueError(f"a bird has no part {part!r}; its parts are {', '.join(PARTS)}")
-        return self._owners == _CODES[part] + _SECOND * bird
+        return self.parts == CODES[part] + SECOND * bird
 
     @property
     def masks(self) -> dict[str, NDArray[np.bool_]]:
@@ -64,8 +64,8 @@ class Drawing:
         Returns:
             (H, W).
         """
-        low = _SECOND * bird
-        return (self._owners > low) & (self._owners <= low + len(PARTS))
+        low = SECOND * bird
+        return (self.parts > low) & (self.parts <= low + len(PARTS))
 
 
 def draw(scene: Scene, size: int = SIZE) -> Drawing:
@@ -130,7 +130,7 @@ def _draw_bird(canvas: _Canvas, draws: Draws, bird: Bird, number: int, size: int
         if layer.inside is not None:
             form = form.within(forms[layer.inside])
         red, green, blue = (c * t for c, t in zip(layer.colour, bird.tint))
-        canvas.paint(form, (red, green, blue), _CODES[layer.part] + _SECOND * number, shade)
+        canvas.paint(form, (red, green, blue), CODES[layer.part] + SECOND * number, shade)
 
 
 def _shade(bird: Bird, size: int) -> NDArray[np.float32]:

@@ -6,6 +6,12 @@ PARTS = ("body", "head", "wing", "tail", "belly", "throat", "wing bar", "crest",
 """The parts that have a mask, in the order in which they are drawn. `body`, `head` and `wing` are what the other parts
 leave to be seen of them."""
 
+CODES = {part: code for code, part in enumerate(PARTS, start=1)}
+"""The number of each part in a picture of parts, where 0 is none."""
+
+SECOND = 32
+"""Added to the codes of the second bird."""
+
 TRAITS = ("crest", "beak", "eye_ring", "throat", "belly", "wing_bar", "tail", "legs")
 """The parts whose look may differ between species of one genus; attributes of :class:`Species`."""
 
