@@ -24,10 +24,12 @@ examples:
   python -m contrastlib explain cat.jpg --target "Egyptian cat" --foil tabby "tiger cat"
   python -m contrastlib explain cat.jpg --model resnet18 --method xgrad_cam --layer layer3 --output why.png
   python -m contrastlib explain bird.jpg --model resnet50 --weights birds.safetensors --classes birds.txt
+  python -m contrastlib layers vit_b_16 --weights none
   python -m contrastlib select --dataset drawn_birds --split hard --model birds_vgg
 """
 
-METHODS = ("gradient", "gradient_x_input", "linear_approximation", "hirescam", "grad_cam", "xgrad_cam")
+LAYERED = ("linear_approximation", "hirescam", "grad_cam", "xgrad_cam")
+METHODS = ("gradient", "gradient_x_input", *LAYERED, "full_grad", "attention_rollout", "attention_relevance")
 CONTRASTS = ("mean", "max", "weighted", "probability", "foil", "tempered", "finer")
 
 
@@ -59,6 +61,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     _add_explain(commands)
     _add_select(commands)
+    _add_layers(commands)
     listing = commands.add_parser("photographs", help="list the embedded photographs with their credit")
     listing.set_defaults(run=list_photographs)
     return top
@@ -107,6 +110,28 @@ def _add_select(commands: Any) -> None:
         help="such as 'p2>0.1' (default: the papers' three)")
     add("--device", default="cpu", help="where the network runs (default: %(default)s)")
     add("--output", metavar="FILE", help="a CSV file to put the rows into, with their provenance beside it")
+
+
+def _add_layers(commands: Any) -> None:
+    doctor = commands.add_parser(
+        "layers", help="list the layers of a network that can be explained at",
+        description="Run a network forward and backward once and print, for each layer, how its output is read as a "
+                    "map, where its gradient is zero, what its signs are, what writes on it, and which one to take.")
+    doctor.set_defaults(run=list_layers)
+    add = doctor.add_argument
+    add("model", metavar="NAME", help="a network of torchvision or timm, or birds_vgg or birds_vit")
+    add("--weights", metavar="FILE", default="default", help="a file, or 'none' for random weights, which show as much")
+    add("--input-size", type=int, metavar="PIXELS", help="side of the network's input (default: the weights' own)")
+    add("--parts", action="store_true", help="list what lies inside blocks too")
+
+
+def list_layers(args: argparse.Namespace) -> None:
+    """Print what the layer doctor finds."""
+    from contrastlib import models
+
+    options = {} if args.input_size is None else {"input_size": args.input_size}
+    classifier = models.load(args.model, weights=None if args.weights == "none" else args.weights, **options)
+    print(classifier.layers().table(parts=args.parts))
 
 
 def select(args: argparse.Namespace) -> None:
@@ -200,8 +225,8 @@ class Question:
             raise ValueError("--contrast foil needs --foil CLASS ...")
         if (contrast == "tempered") != (args.temperature is not None):
             raise ValueError("--contrast tempered and --temperature T go together")
-        if args.layer and args.method in ("gradient", "gradient_x_input"):
-            raise ValueError(f"--method {args.method} explains at the pixels and takes no --layer")
+        if args.layer and args.method not in LAYERED:
+            raise ValueError(f"--method {args.method} reads no single layer and takes no --layer")
         return cls(args.method, contrast, tuple(args.foil or ()), args.temperature, args.layer)
 
     def maps(self, classifier: "Classifier", pixels: "Tensor", target: int, foils: list[int]) -> "list[Tensor]":

@@ -1,6 +1,7 @@
 """The command line: what it prints, what it draws, and one clear line where the input is wrong."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -94,6 +95,21 @@ def test_the_maps_are_the_library_s_own(tiny, capsys, monkeypatch):
     assert drawn["titles"] == ["why tabby?\noriginal", "why tabby, not crane, tiger?\nfoil"]
 
 
+def test_the_layers_of_a_network_are_listed(capsys, monkeypatch):
+    code, out, _ = run(capsys, "layers", "mine", "--weights", "none", "--input-size", "8")
+    assert code == 0
+    assert re.search(r"^-> +last .*4 x 4 map, channels first .*recommended$", out, re.MULTILINE)
+    monkeypatch.undo()
+    out = run(capsys, "layers", "birds_vit")[1]
+    assert re.search(r"^-> +blocks\.2 .*8 x 8 patch tokens behind 1 prefix token .*recommended$", out, re.MULTILINE)
+    assert re.search(r"blocks\.3 .*100% .*no gradient", out)
+    assert "blocks.0.norm1" not in out
+    assert "blocks.0.norm1" in run(capsys, "layers", "birds_vit", "--weights", "none", "--parts")[1]
+    code, _, err = run(capsys, "layers", "birds_vot")
+    assert code == 2
+    assert "birds_vit" in err
+
+
 def test_a_file_of_the_reader_s_own(tiny, capsys, tmp_path):
     photographs.load("chelsea").image.save(tmp_path / "my cat.jpg")
     (tmp_path / "names.txt").write_text("a\n\nb\n")
@@ -119,7 +135,7 @@ def test_a_file_of_the_reader_s_own(tiny, capsys, tmp_path):
     (("chelsea", "--temperature", "2"), "--contrast tempered and --temperature T go together"),
     (("chelsea", "--contrast", "tempered", "--temperature", "-1"), "temperature must lie in [0, inf]"),
     (("chelsea", "--layer", "secnd"), "has no layer 'secnd'; near names: second"),
-    (("chelsea", "--layer", "head"), "not a map"),
+    (("chelsea", "--layer", "head"), "is no map"),
     (("chelsea", "--layer", "act", "--method", "gradient"), "takes no --layer"),
     (("chelsea", "--output", "no/folder/why.png"), "there is no folder no/folder to write why.png to"),
     (("chelsea", "--output", "why.docx"), "Format 'docx' is not supported"),

@@ -116,7 +116,7 @@ def examine(model: nn.Module, images: Tensor, found: Probe) -> LayerReport:
     kept = [run for run, _ in seen.kept]
     layers = [_layer(run, signs, gradient, found, len(images))
               for (run, signs), gradient in zip(seen.kept, of_run, strict=True)]
-    layers = [_placed(layer, kept) for layer in layers]
+    layers = [_placed(layer, kept, layers) for layer in layers]
     worth_a_line = tuple(layer for layer in layers if len(layer.shape) > 2 and max(layer.shape[1:-1]) > 1)
     return LayerReport(worth_a_line, _recommended(layers, kept), found.size)
 
@@ -169,17 +169,22 @@ def _layer(run: Run, signs: str, gradient: Tensor | None, found: Probe, n: int) 
     if layout is not None:
         zero = 1.0 if gradient is None else _zero_share(layout.to_map(gradient))
         if zero == 1:
-            problem = "no gradient: what is read later does not depend on these places"
+            problem = "no gradient: nothing reads these places later"
     if run.passes_on:
         problem = problem or "hands its input on"
     return Layer(run.name, type(run.module).__name__, run.shape, layout, zero, signs, run.overwritten_by,
                  problem=problem)
 
 
-def _placed(layer: Layer, runs: list[Run]) -> Layer:
-    """Say whether a layer is a part of a block, which gives tokens or a map of its own and is no mere sequence."""
-    inside = any(len(run.shape) > 2 and not run.repeats and layer.name.startswith(f"{run.name}.") for run in runs)
-    return replace(layer, inside=inside)
+def _placed(layer: Layer, runs: list[Run], layers: list[Layer]) -> Layer:
+    """Say whether a layer is a part of a block: of a module that gives tokens or a map and is no mere sequence.
+
+    A module that ends with one of its parts may be either, a residual block before its last activation or a whole
+    encoder before its last norm; the first is one that can be explained at itself.
+    """
+    blocks = (run for run, other in zip(runs, layers) if len(run.shape) > 2
+              and not isinstance(run.module, nn.Sequential) and not (run.repeats and other.problem))
+    return replace(layer, inside=any(layer.name.startswith(f"{block.name}.") for block in blocks))
 
 
 def _recommended(layers: list[Layer], runs: list[Run]) -> str:

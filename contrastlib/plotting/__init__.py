@@ -4,6 +4,8 @@ Red speaks for what is explained, blue against it, white is zero, as :cite:t:`er
 figure shows itself in a notebook when it is the last value of a cell; ``figure.savefig(...)`` keeps it.
 """
 
+from contrastlib.plotting._adds_up import adds_up
+from contrastlib.plotting._blocks import by_block
 from contrastlib.plotting._changes import changes
 from contrastlib.plotting._curves import curves
 from contrastlib.plotting._gallery import confusion, gallery
@@ -26,8 +28,10 @@ __all__ = [
     "PUBLISHED_NORMS",
     "WIDTH",
     "BookFigure",
+    "adds_up",
     "as_map",
     "as_picture",
+    "by_block",
     "by_log_odds",
     "changes",
     "colour_of",

@@ -1,0 +1,190 @@
+"""The terms of which a score is the sum, one after the other."""
+
+from collections.abc import Mapping, Sequence
+from math import floor, isfinite, log10
+from typing import Literal
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike
+
+from contrastlib.plotting._blocks import columns_of
+from contrastlib.plotting._grid import fitted
+from contrastlib.plotting._style import AGAINST, FAINT, FOR, INK, WIDTH, BookFigure, style
+
+_RESIDUAL, _SCORE = "residual", "score"
+_TOLERANCE = 1e-3  # of the largest term: a residual that is smaller is not drawn
+_ROW, _TALL_ROW, _THICK = 0.24, 0.31, 0.62  # inches from one bar to the next, where names have two lines; a bar's share
+_SIZE, _LETTER = 7.5, 0.068  # points of the numbers; inches of their widest letter
+_NAME, _TICK = 1.5, 0.45  # inches that the names of the terms may take; from one number on the axis to the next
+_SMALLEST = 1e-4  # of the largest term: smaller ones are written as next to nothing
+_DIGITS = 6  # at most behind the point
+_RAISED = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
+
+Bar = tuple[str, float, float]  # name, where it starts, where it ends
+
+
+def adds_up(
+    terms: Sequence[Mapping[str, float]],
+    score: ArrayLike,
+    *,
+    titles: Sequence[str] = (),
+    limits: Literal["shared", "panel"] = "shared",
+    width: float = WIDTH,
+) -> Figure:
+    """How terms add up to a score: bars of which each starts where the one above it ends, and the score below them.
+
+    Args:
+        terms: for each panel its signed terms by name, in the order from the top that the first panel gives; one that
+            only other panels have is left out.
+        score: for each panel what they add up to.
+        titles: one for each panel.
+        limits: ``shared`` for one scale in all panels, ``panel`` for one in each.
+        width: inches.
+
+    Returns:
+        the figure; what the terms leave of the score is drawn as ``residual`` where it is more than a thousandth of the
+        largest term.
+
+    Raises:
+        ValueError: there are not as many scores or titles as panels, there are no terms, one of them is not finite or
+            is called ``score`` or ``residual``, or `limits` is something else.
+    """
+    panels = _panels(terms, score)
+    _check(panels, titles, limits)
+    there = {name for bars in panels for name, _, _ in bars}
+    names = [name for name in [*_names(terms), _RESIDUAL, _SCORE] if name in there]
+    columns = columns_of(len(panels))
+    lines = -(-len(panels) // columns)
+    labels = [fitted(name, _NAME, 8) for name in names]
+    row = _TALL_ROW if any("\n" in label for label in labels) else _ROW
+    beside = min(_NAME, max(map(len, "\n".join(labels).split("\n"))) * 0.075)
+    inches = (width - beside - 0.2) / columns - 0.15
+    with style():
+        layout = ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.05, wspace=0.03)
+        title = 0.15 * max((text.count("\n") + 1 for text in titles), default=0)
+        figure = BookFigure(figsize=(width, 0.4 + lines * (0.35 + title + row * len(names))), layout=layout)
+        axes = figure.subplots(lines, columns, sharey=True, sharex=limits == "shared", squeeze=False)
+        for ax, bars in zip(axes.flat, panels):
+            _draw_bars(ax, bars, names)
+            ax.xaxis.set_major_locator(MaxNLocator(max(3, int(inches / _TICK)), steps=[1, 2, 2.5, 5, 10]))
+            ax.set_xlim(_limits(panels if limits == "shared" else [bars], inches))
+        for ax, text in zip(axes.flat, titles):
+            ax.set_title(fitted(text, inches, 8.5), pad=6)
+        for ax in axes.flat[len(panels):]:
+            ax.remove()
+        axes[0, 0].set_yticks(range(len(names)), labels)
+        axes[0, 0].set_ylim(len(names) - 0.5, -0.5)
+        for ax in axes[:, 0]:
+            ax.get_yticklabels()[-1].set_fontweight("bold")
+        figure.supxlabel("contribution to the score", fontsize=8.5)
+    return figure
+
+
+def _panels(terms: Sequence[Mapping[str, float]], score: ArrayLike) -> list[list[Bar]]:
+    """The bars of each panel, from the top: the terms, the residual if it is large, and the score."""
+    scores = np.asarray(score, float).reshape(-1).tolist()
+    if len(scores) != len(terms):
+        raise ValueError(f"{len(scores)} scores for {len(terms)} panels of terms")
+    panels, names = [], _names(terms)
+    for own, whole in zip(terms, scores):
+        if not own:
+            raise ValueError("a panel has no terms")
+        values = {name: float(own[name]) for name in names if name in own}
+        for name in (_RESIDUAL, _SCORE):
+            if name in values:
+                raise ValueError(f"a term cannot be called {name!r}, which is drawn beside the terms")
+        rest = whole - sum(values.values())
+        if abs(rest) > _TOLERANCE * max(map(abs, values.values())):
+            values[_RESIDUAL] = rest
+        ends = np.cumsum(list(values.values())).tolist()
+        panels.append([*zip(values, [0.0, *ends], ends), (_SCORE, 0.0, whole)])
+    return panels
+
+
+def _names(terms: Sequence[Mapping[str, float]]) -> list[str]:
+    return list(dict.fromkeys(name for own in terms for name in own))
+
+
+def _check(panels: Sequence[Sequence[Bar]], titles: Sequence[str], limits: str) -> None:
+    if not panels:
+        raise ValueError("there are no terms to draw")
+    odd = next((bar[0] for bars in panels for bar in bars if not isfinite(bar[2])), None)
+    if odd is not None:
+        raise ValueError(f"{odd!r} is not finite, or the terms before it are not")
+    if len(titles) not in (0, len(panels)):
+        raise ValueError(f"{len(titles)} titles for {len(panels)} panels")
+    if limits not in ("shared", "panel"):
+        raise ValueError(f"limits must be 'shared' or 'panel', got {limits!r}")
+
+
+def _draw_bars(ax: Axes, bars: Sequence[Bar], names: Sequence[str]) -> None:
+    at = [names.index(name) for name, _, _ in bars]
+    ax.axvline(0, color=INK, linewidth=0.7, zorder=1)
+    ax.axhline(len(names) - 1.5, color="#dddddd", linewidth=0.8, zorder=0.5)
+    texts = _texts(bars)
+    for row, below, (name, start, end), text in zip(at, [*at[1:], None], bars, texts):
+        _draw_bar(ax, row, name, start, end)
+        if below is not None:
+            ax.plot([end, end], [row + _THICK / 2, below - _THICK / 2], color=FAINT, linewidth=0.7, zorder=1.5,
+                    label="connector")
+        side = 1 if end >= start else -1
+        ax.annotate(text, (end, row), (3.5 * side, 0), textcoords="offset points", va="center_baseline", size=_SIZE,
+                    ha="left" if side > 0 else "right", color=_colour(name, end - start), zorder=2,
+                    fontweight="bold" if name == _SCORE else "normal",
+                    bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6})
+    ax.spines["left"].set_visible(False)
+    ax.tick_params(axis="y", length=0)
+    ax.tick_params(axis="x", color=FAINT, length=2.5)
+
+
+def _draw_bar(ax: Axes, row: int, name: str, start: float, end: float) -> None:
+    """One bar; its edge keeps it visible however short it is."""
+    colour = _colour(name, end - start)
+    hatched = name == _RESIDUAL
+    ax.barh(row, end - start, left=start, height=_THICK, facecolor="white" if hatched else colour, edgecolor=colour,
+            hatch="//////" if hatched else None, linewidth=1.2, zorder=3, label=name)
+
+
+def _colour(name: str, value: float) -> str:
+    if name == _SCORE:
+        return INK
+    return FAINT if name == _RESIDUAL or value == 0 else FOR if value > 0 else AGAINST
+
+
+def _limits(panels: Sequence[Sequence[Bar]], inches: float) -> tuple[float, float]:
+    """Ends of the axis between which all bars and the numbers beside them have room."""
+    ends = [(min(0, start, end), max(0, start, end), end, len(text) * _LETTER + 0.08, end >= start)
+            for bars in panels for (_, start, end), text in zip(bars, _texts(bars))]
+    low, high = min(one[0] for one in ends), max(one[1] for one in ends)
+    first, last = (low, high) if high > low else (-1.0, 1.0)
+    for _ in range(30):  # the room that a number takes grows with the axis
+        each = (last - first) / inches
+        first = min(low, *(end - room * each for _, _, end, room, right in ends if not right), low - 0.05 * each)
+        last = max(high, *(end + room * each for _, _, end, room, right in ends if right), high + 0.05 * each)
+    return first, last
+
+
+def _texts(bars: Sequence[Bar]) -> list[str]:
+    """The numbers of one panel, all with as many digits behind the point as the smallest of them needs."""
+    sizes = [abs(end - start) for _, start, end in bars]
+    largest = max(sizes)
+    if not largest:
+        return ["0"] * len(bars)
+    smallest = min(size for size in sizes if size >= _SMALLEST * largest)
+    digits = max(0, 2 - floor(log10(largest)), 1 - floor(log10(smallest)))
+    return [_text(end - start, "" if name == _SCORE else "+", digits, largest) for name, start, end in bars]
+
+
+def _text(value: float, sign: str, digits: int, largest: float) -> str:
+    if value == 0:
+        return "0"
+    if abs(value) < _SMALLEST * largest:
+        return "≈ 0"
+    if digits <= _DIGITS and largest < 1e6:
+        return format(value, f"{sign},.{digits}f").replace("-", "−")
+    factor, power = format(value, f"{sign}.1e").split("e")
+    return factor.replace("-", "−") + "·10" + str(int(power)).translate(_RAISED)
