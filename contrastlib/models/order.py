@@ -8,9 +8,12 @@ from torch import Tensor, nn
 from contrastlib.models.layouts import Layout, Size
 from contrastlib.models.probing import Probe, Run, eval_mode
 
+_CELLS = 12
+_RANDOM = 0.25  # mean rank, from 0 for the token that changes most to 1; tokens in any other order have 1/2
+
 
 def check_order(model: nn.Module, found: Probe, normalise: Callable[[Tensor], Tensor]) -> None:
-    """Light up one cell of a black image and see which token changes most, where tokens first appear.
+    """Turn one cell after another of a random image into its negative, and see which tokens change most.
 
     Args:
         model: the network.
@@ -18,27 +21,32 @@ def check_order(model: nn.Module, found: Probe, normalise: Callable[[Tensor], Te
         normalise: from images in [0, 1] to the network's input.
 
     Raises:
-        ValueError: another token than the one at that place changes most.
+        ValueError: the tokens at those cells change no more than others.
     """
     for run, layout in _first_tokens(found):
-        _check(model, run, layout, found.size, normalise)
+        rank = _mean_rank(model, run, layout, found.size, normalise)
+        if rank > _RANDOM:
+            h, w = layout.grid
+            raise ValueError(f"the tokens of this {type(model).__name__} do not lie in reading order: when a cell of "
+                             f"the {h} x {w} grid changes, {rank:.0%} of the tokens change more than its own in "
+                             f"'{run.name}'; name a layer whose output is a map")
 
 
-def _check(model: nn.Module, run: Run, layout: Layout, size: Size, normalise: Callable[[Tensor], Tensor]) -> None:
+def _mean_rank(model: nn.Module, run: Run, layout: Layout, size: Size, normalise: Callable[[Tensor], Tensor]) -> float:
+    """The share of tokens that change more than the one at the cell that changed, over a few cells; ties count half."""
     (h, w), (height, width) = layout.grid, size
-    cells = [(h // 3, w // 2), (2 * h // 3, w // 4)]
+    cells = [(i * h // _CELLS, (5 * i + 2) % _CELLS * w // _CELLS) for i in range(_CELLS)]
     parameter = next(model.parameters(), torch.zeros(()))
-    images = torch.zeros(1 + len(cells), 3, height, width, device=parameter.device)
+    noise = torch.rand(3, height, width, generator=torch.Generator().manual_seed(0))
+    images = noise.repeat(1 + len(cells), 1, 1, 1).to(parameter.device)
     for image, (row, column) in zip(images[1:], cells):
-        image[:, row * height // h:(row + 1) * height // h, column * width // w:(column + 1) * width // w] = 1
+        cell = image[:, row * height // h:(row + 1) * height // h, column * width // w:(column + 1) * width // w]
+        cell.copy_(1 - cell)
     maps = layout.to_map(_output(model, run.module, normalise(images)))
-    change = (maps[1:].double() - maps[:1].double()).norm(dim=1).flatten(1)
-    places = [(int(i) // w, int(i) % w) for i in change.argmax(1)]
-    # One cell beside it is a stem of strided convolutions, whose fields lie off the middle of their cells.
-    if any(abs(a - c) > 1 or abs(b - d) > 1 for (a, b), (c, d) in zip(places, cells)):
-        raise ValueError(f"the tokens of this {type(model).__name__} do not lie in reading order: lighting up the "
-                         f"cells {cells} of its {h} x {w} grid changes most what '{run.name}' gives at {places}; name "
-                         "a layer whose output is a map")
+    change = (maps[1:].double() - maps[:1].double()).norm(dim=1)
+    own = torch.stack([one[cell] for one, cell in zip(change, cells)])
+    own = own[:, None, None]
+    return ((change > own).double() + (change == own).double() / 2).mean().item()
 
 
 def _first_tokens(found: Probe) -> list[tuple[Run, Layout]]:
