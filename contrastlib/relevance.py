@@ -28,6 +28,37 @@ def upsample(maps: Tensor, size: tuple[int, int]) -> Tensor:
     return functional.interpolate(maps, size=tuple(size), mode="bilinear", align_corners=False)
 
 
+def spread(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    r"""Bring maps to another resolution such that the sum over the pixels stays what it was.
+
+    .. math:: m'_{pq} = \sum_{ij} \frac{u_{pq,ij}}{\sum_{p'q'} u_{p'q',ij}} \, m_{ij}
+
+    Each cell hands its value out to the pixels in the proportions :math:`u` of bilinear interpolation, cell centres
+    kept in place. An axis that gets shorter is treated the other way round: each old cell is handed to the new ones
+    between whose centres it lies.
+
+    Args:
+        maps: (N, K, h, w).
+        size: (H, W) in pixels.
+
+    Returns:
+        (N, K, H, W), same sign and same sum; a value is what falls on a pixel, not what :func:`upsample` shows there.
+    """
+    _check_maps(maps)
+    if tuple(maps.shape[-2:]) == tuple(size):
+        return maps
+    down, across = (_shares(old, new).to(maps) for old, new in zip(maps.shape[-2:], size))
+    return torch.einsum("hp,nkhw,wq->nkpq", down, maps, across)
+
+
+def _shares(old: int, new: int) -> Tensor:
+    """How much of each old cell falls on each new one along an axis, (old, new); every row adds up to one."""
+    fine, coarse = max(old, new), min(old, new)
+    unit = torch.eye(coarse, dtype=torch.float64).unsqueeze(0)
+    weights = functional.interpolate(unit, size=fine, mode="linear", align_corners=False)[0]
+    return weights.T if new < old else weights / weights.sum(1, keepdim=True)
+
+
 def normalise(maps: Tensor) -> Tensor:
     """Divide each map by its largest absolute value, so that it lies in [-1, 1] and zero stays zero.
 

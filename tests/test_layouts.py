@@ -158,7 +158,7 @@ def test_windows_are_no_map_of_each_image():
 
 def test_tokens_in_another_order_are_refused():
     network = models.load("timm/hiera_tiny_224", weights=None, num_classes=10)
-    with pytest.raises(ValueError, match=r"Hiera do not lie in reading order.*'unroll'"):
+    with pytest.raises(ValueError, match=r"Hiera do not lie in reading order.* in 'unroll'"):
         grad_cam(network, torch.rand(1, 3, 224, 224), 0, layer="blocks.0")
 
 

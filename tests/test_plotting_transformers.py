@@ -57,7 +57,7 @@ def test_each_method_has_a_panel_with_a_line_for_each_contrast(form, n):
     assert [ax.get_title() for ax in figure.axes] == [
         "Grad-CAM, block output", "Grad-CAM, before attention", "Grad-CAM, attention output",
         "Attention rollout, signed", "Attention rollout, ReLU", "FullGrad", "Attention relevance, signed",
-        "Attention relevance, ReLU", "Gradient x input"]
+        "Attention relevance, ReLU", "Gradient × input"]
     found = drawn(figure.axes[1])
     assert list(found) == ["original", "weighted"]
     for contrast, marks in found.items():

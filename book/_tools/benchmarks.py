@@ -22,6 +22,7 @@ COLUMNS = {
     "benchmarks_experiments": (
         "what", "images per second", "times the plain loop", "times float32", "resident after 100 images, MB",
         "growth from there to the end, %", "median, s", "rounds"),
+    "benchmarks_transformers": ("what", "in passes forward and backward", "median, s", "rounds"),
 }
 VERSIONS = ("torch", "torchvision", "timm", "captum", "grad-cam")
 
@@ -35,8 +36,11 @@ def rows(measured: dict, table: str) -> list[dict]:
 
 
 def table_of(benchmark: dict) -> str:
-    """The experiments have a table of their own."""
-    return "benchmarks_experiments" if "/bench_experiments.py::" in benchmark["fullname"] else "benchmarks"
+    """Experiments, and what is counted in passes forward and backward, have tables of their own."""
+    for name in ("experiments", "transformers"):
+        if f"/bench_{name}.py::" in benchmark["fullname"]:
+            return f"benchmarks_{name}"
+    return "benchmarks"
 
 
 def provenance() -> dict:

@@ -79,6 +79,7 @@ def _add_run(commands: Any) -> None:
     add("--root", metavar="FOLDER", help="where the data set lies (default: $CONTRASTLIB_DATA)")
     add("--crop", action=argparse.BooleanOptionalAction, default=None,
         help="whether images keep their aspect and lose their edges")
+    add("--input-size", type=int, metavar="PIXELS", help="side of the network's input (default: the weights' own)")
     add("--rule", help="which images, such as 'p2>0.1'; 'all' for all")
     add("--limit", type=int, metavar="N", help="at most N images, spread evenly; 0 for all")
     add("--layer", nargs="+", metavar="LAYER", help="where maps are read; LAYER=METHOD for one method only")
@@ -139,8 +140,10 @@ def chosen(experiment: "Experiment", args: argparse.Namespace) -> "Setting":
                                f"{did_you_mean(args.profile, list(profiles))}")
     setting = profiles[args.profile]
     if args.model is not None and args.model != setting.model:
-        setting = replace(setting, model=args.model, weights="default", crop=None, layers=(), normalised=())
+        setting = replace(setting, model=args.model, weights="default", crop=None, input_size=None, layers=(),
+                          normalised=())
     given = {"weights": args.weights, "dataset": args.dataset, "split": args.split, "crop": args.crop,
+             "input_size": args.input_size,
              "rule": None if args.rule is None else args.rule.removeprefix("all").replace(" ", ""),
              "shard": args.shard, "precision": args.precision, "compiled": args.compile,
              "layers": None if args.layer is None else tuple(args.layer)}

@@ -32,6 +32,7 @@ class Setting:
         weights: ``default``, ``none`` (random), one of torchvision's names, or a file; a relative one is also looked
             for in the folder that ``CONTRASTLIB_DATA`` names.
         crop: whether images keep their aspect and lose their edges; None for what the weights state.
+        input_size: side of the network's input in pixels; None for what the weights state.
         rule: which images, such as ``p2>0.1``; empty for all.
         limit: at most so many images, spread evenly over those chosen; None for all.
         layers: where maps are read, such as ``("features.27",)``; a layer with ``=grad_cam`` behind it reads that
@@ -57,6 +58,7 @@ class Setting:
     shard: int = 16
     precision: str = "float32"
     compiled: bool = False
+    input_size: int | None = None
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
@@ -67,8 +69,9 @@ class Setting:
             raise ValueError(f"the limit must be at least 1, got {self.limit}")
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields as JSON holds them."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        """The fields as JSON holds them; the input size only where it is set, as runs have been noted without it."""
+        fields = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        return {name: value for name, value in fields.items() if name != "input_size" or value is not None}
 
     @property
     def group(self) -> Row:

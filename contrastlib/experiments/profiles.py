@@ -1,5 +1,7 @@
 """Settings of the experiments that have a name: what the book's rows were made with, and the papers' own."""
 
+from dataclasses import replace
+
 from contrastlib.experiments.experiment import Setting
 
 BIRDS = ("features.25", "features.27", "features.13")
@@ -7,6 +9,10 @@ BIRDS = ("features.25", "features.27", "features.13")
 
 TOKENS = ("patch_embed.backbone",)
 """The last map of ``birds_vit``: what its stem hands to the transformer."""
+
+DINO = Setting("vit_small_patch14_dinov2", "cub200", weights="models/vit_small_patch14_dinov2.cub100.safetensors",
+               crop=False, input_size=224)
+"""A self-supervised transformer with a linear head for a hundred species."""
 
 CUB_WEIGHTS = "models/tf_efficientnet_lite0.cub100.safetensors"
 
@@ -57,6 +63,20 @@ PROFILES: dict[str, dict[str, Setting]] = {
         "cub100": Setting("tf_efficientnet_lite0", "cub200", weights=CUB_WEIGHTS, crop=False,
                           layers=("bn2=grad_cam",), shard=50),
         "photographs": Setting("tf_efficientnet_lite0", "imagenet", layers=("bn2=grad_cam",), shard=50),
+    },
+    "full-grad": {
+        "embedded": Setting("birds_vgg", "drawn_birds", "hard", limit=400, shard=20),
+        "photographs": Setting("tf_efficientnet_lite0", "imagenet", limit=100, shard=10),
+        "figure3": Setting("vgg16_bn", "cub200", weights="vgg16_bn.cub200.safetensors", crop=False, rule="p2>0.1",
+                           shard=4),
+    },
+    "coherence": {
+        "embedded": Setting("birds_vit", "drawn_birds", "hard", limit=800, shard=20),
+        "cub100": replace(DINO, limit=200, shard=10, targets=("t1",)),
+    },
+    "rollout-slips": {
+        "embedded": Setting("birds_vit", "drawn_birds", "hard", limit=400, shard=20),
+        "cub100": replace(DINO, limit=200, shard=10),
     },
 }
 """By experiment and name."""

@@ -1,12 +1,22 @@
 """The experiments by name."""
 
-from contrastlib.experiments import dominance, gradient_sign, logit_norm, masking, masking_curves
+from contrastlib.experiments import (
+    coherence,
+    dominance,
+    full_grad,
+    gradient_sign,
+    logit_norm,
+    masking,
+    masking_curves,
+    rollout_slips,
+)
 from contrastlib.experiments.experiment import Experiment
 from contrastlib.names import UnknownNameError, did_you_mean
 
 EXPERIMENTS: dict[str, Experiment] = {
     module.EXPERIMENT.name: module.EXPERIMENT
-    for module in (gradient_sign, masking, masking_curves, logit_norm, dominance)
+    for module in (gradient_sign, masking, masking_curves, logit_norm, dominance, full_grad, coherence,
+                   rollout_slips)
 }
 """All of them, in the order of the chapters."""
 

@@ -103,7 +103,8 @@ def load_classifier(setting: Setting, dataset: ImageDataset, device: torch.devic
         ValueError: its classes are not those of the data set.
         WeightsNotFoundError: a file of weights is missing.
     """
-    options: dict[str, Any] = {} if setting.crop is None else {"crop": setting.crop}
+    stated = {"crop": setting.crop, "input_size": setting.input_size}
+    options: dict[str, Any] = {name: value for name, value in stated.items() if value is not None}
     weights: str | Path | None = setting.weights
     if setting.weights == "none":
         weights = None

@@ -20,10 +20,11 @@ _COLUMNS = ("classifier", "target", "method", "block", "contrast", "metric", "va
 _CHANCE = "chance"
 _METHODS = {
     "grad_cam": "Grad-CAM, block output", "grad_cam norm1": "Grad-CAM, before attention",
-    "grad_cam attention": "Grad-CAM, attention output", "rollout": "Attention rollout, signed",
+    "grad_cam attention": "Grad-CAM, attention output", "linear_approximation": "Linear approximation",
+    "rollout": "Attention rollout, signed",
     "rollout relu": "Attention rollout, ReLU", "full_grad": "FullGrad",
     "relevance signed": "Attention relevance, signed", "relevance": "Attention relevance, ReLU",
-    "gradient_x_input": "Gradient x input",
+    "gradient_x_input": "Gradient × input",
 }
 """Methods in the order of their panels, three in a row, as figures call them."""
 

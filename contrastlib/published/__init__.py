@@ -14,14 +14,29 @@ from contrastlib.published._contrasts import (
     mean_without_factor,
     weighted_with_attached_weights,
 )
+from contrastlib.published._full_grad import full_grad, white_at_mid_range
 from contrastlib.published._maps import LAYERS, as_bytes, mean_of_batch_means, upsample
 from contrastlib.published._masking import Keep, count_to_replace, random_blur, relative_probability, replaced
+from contrastlib.published._transformers import (
+    SLIPS,
+    attentions_of_two_calls,
+    columns_normalised,
+    gradient_of_scores,
+    gradient_rollout,
+    reversed_gradients,
+)
 
 __all__ = [
     "LAYERS",
+    "SLIPS",
     "Keep",
     "as_bytes",
+    "attentions_of_two_calls",
+    "columns_normalised",
     "count_to_replace",
+    "full_grad",
+    "gradient_of_scores",
+    "gradient_rollout",
     "mean_of_batch_means",
     "mean_over_all_classes",
     "mean_with_wrong_sign",
@@ -29,6 +44,8 @@ __all__ = [
     "random_blur",
     "relative_probability",
     "replaced",
+    "reversed_gradients",
     "upsample",
     "weighted_with_attached_weights",
+    "white_at_mid_range",
 ]

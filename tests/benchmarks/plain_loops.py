@@ -1,4 +1,4 @@
-"""The two experiments as the papers' scripts go about them: one setting after another, everything computed anew.
+"""The experiments as the papers' scripts go about them: one setting after another, everything computed anew.
 
 Written again from their description, formulas included; nothing of it uses the library. `bench_experiments.py` checks
 that it gives the numbers of the library's experiments before it races against them.
@@ -169,3 +169,39 @@ def of_one_sign(one, two, sign):
     one, two = (one, two) if sign == "positive" else (-one, -two)
     count = min((one > 0).sum(), (two > 0).sum())
     return [rank(m) >= m.numel() - count for m in (one, two)]
+
+
+# --- attention rollout -----------------------------------------------------------------------------------------------
+
+
+def rollout_image_by_image(network, images, target):
+    """Gradient-weighted rollout the public way: attention not fused, one image at a time, whole matrices multiplied."""
+    attentions = []
+    blocks = network.model.blocks
+
+    def keep(_module, args):
+        attentions.append(args[0])
+
+    handles = [block.attn.attn_drop.register_forward_pre_hook(keep) for block in blocks]
+    fused = [block.attn.fused_attn for block in blocks]
+    try:
+        for block in blocks:
+            block.attn.fused_attn = False
+        return torch.stack([_rollout(network, image[None], target, attentions) for image in images])
+    finally:
+        for block, was in zip(blocks, fused):
+            block.attn.fused_attn = was
+        for handle in handles:
+            handle.remove()
+
+
+def _rollout(network, image, target, attentions):
+    attentions.clear()
+    score = network(image)[0, target]
+    gradients = torch.autograd.grad(score, attentions)
+    identity = torch.eye(attentions[0].shape[-1])
+    result = identity
+    for attention, gradient in zip(attentions, gradients):
+        matrix = ((attention * gradient).mean(1)[0].detach() + identity) / 2
+        result = matrix / matrix.sum(-1, keepdim=True) @ result
+    return result[0, 1:]

@@ -1,0 +1,197 @@
+"""Where maps of a transformer lie, block by block: on the bird, on the parts that tell species apart, or nowhere."""
+
+import re
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from contrastlib import contrast, localisation, relevance
+from contrastlib.attribution._attention import Attentions, attentions
+from contrastlib.attribution._attention_relevance import AttentionRelevance
+from contrastlib.attribution._full_grad import full_grad
+from contrastlib.attribution._grad_cam import grad_cam
+from contrastlib.attribution._gradient_x_input import gradient_x_input
+from contrastlib.attribution._linear_approximation import linear_approximation
+from contrastlib.attribution._rollout import AttentionRollout
+from contrastlib.contrast import Contrast
+from contrastlib.data.birds import CODES, SPECIES, telling_parts
+from contrastlib.experiments.experiment import Batch, Experiment, Row, Setting, Values, estimates, key, parts
+from contrastlib.models import Classifier
+from contrastlib.models.layouts import Layout
+
+CONTRASTS: dict[str, Contrast] = {"original": contrast.original, "weighted": contrast.weighted}
+METRICS = ("positive share on the bird", "positive share on the telling parts", "largest value on the bird",
+           "Moran's I")
+COLUMNS = ("target", "method", "block", "contrast")
+CHANCE = "chance"
+PLACES = {"grad_cam": ("", grad_cam), "grad_cam norm1": (".norm1", grad_cam), "grad_cam attention": (".attn", grad_cam),
+          "linear_approximation": ("", linear_approximation)}
+"""Where in a block a method reads: its output, what goes into its attention, what comes out of that."""
+
+ROLLOUTS = {"rollout": AttentionRollout(), "rollout relu": AttentionRollout(relu=True)}
+RELEVANCES = {"relevance": AttentionRelevance(), "relevance signed": AttentionRelevance(relu=False)}
+
+
+def measure(classifier: Classifier, batch: Batch, setting: Setting) -> Values:
+    """For every target, method, block and contrast the four metrics of each image, (n, 4); NaN where there is none."""
+    with torch.no_grad():
+        best = classifier(batch.images).topk(2).indices
+    classes = dict(zip(("t1", "t2"), best.unbind(1)))
+    found: Values = {}
+    for target in setting.targets:
+        one = classes[target]
+        other = classes["t2" if target == "t1" else "t1"]
+        regions = _regions(batch, one, other)
+        found[key(target, CHANCE, "", "")] = _chance(regions, len(batch.images))
+        for name, score in CONTRASTS.items():
+            for method, block, maps in all_maps(classifier, batch.images, one, score):
+                found[key(target, method, block, name)] = _metrics(maps, regions, batch.images.shape[-2:])
+    return found
+
+
+def all_maps(classifier: Classifier, images: Tensor, target: Tensor, score: Contrast,
+             ) -> Iterator[tuple[str, str, Tensor]]:
+    """Every method's map from every block, (N, 1, h, w) on the grid of the patch tokens.
+
+    Args:
+        classifier: a vision transformer with blocks.
+        images: (N, 3, H, W).
+        target: (N,).
+        score: the contrast.
+
+    Yields:
+        (method, block, map). The block of rollout and relevance is the first that takes part; that of FullGrad the one
+        whose bias terms are added up, or ``all``.
+    """
+    blocks = block_names(classifier)
+    read = attentions(classifier, images, target, score)
+    yield from _at_layers(classifier, images, target, score, blocks)
+    yield from _through_attention(read)
+    terms = full_grad.terms(classifier, images, target, score)
+    for block, name in blocks.items():
+        own = [term for owner, term in terms.placed.items() if owner.startswith(f"{name}.")]
+        yield "full_grad", str(block), torch.stack([relevance.spread(term, read.grid) for term in own]).sum(0)
+    yield "full_grad", "all", terms.map(read.grid)
+    pixels = gradient_x_input(classifier, images, target, score)
+    yield "gradient_x_input", "input", relevance.spread(pixels, read.grid)
+    embedded = linear_approximation(classifier, images, target, score, layer="patch_embed", upsample=False)
+    yield "gradient_x_input", "embedding", embedded
+
+
+def block_names(classifier: Classifier) -> dict[int, str]:
+    """The blocks of a transformer by number, from 0.
+
+    Args:
+        classifier: the transformer.
+
+    Returns:
+        number to dotted name.
+
+    Raises:
+        ValueError: the network has none.
+    """
+    numbered = {int(name.rsplit(".", 1)[1]): name for name, _ in classifier.model.named_modules()
+                if re.fullmatch(r"blocks\.\d+", name)}
+    if not numbered:
+        raise ValueError(f"{classifier.name} has no blocks.0, blocks.1, ..., as timm's vision transformers have")
+    return dict(sorted(numbered.items()))
+
+
+def _through_attention(read: Attentions) -> Iterator[tuple[str, str, Tensor]]:
+    for block in range(len(read.probabilities)):
+        for name, rollout in ROLLOUTS.items():
+            yield name, str(block), rollout.rollout(read, block)
+        for name, method in RELEVANCES.items():
+            yield name, str(block), method.relevance(read, block)
+
+
+def _at_layers(classifier: Classifier, images: Tensor, target: Tensor, score: Contrast, blocks: dict[int, str],
+               ) -> Iterator[tuple[str, str, Tensor]]:
+    """The maps at all layers from one pass; the last block's output gets no gradient and has no map."""
+    places = {(method, block): name + part for method, (part, _) in PLACES.items() for block, name in blocks.items()}
+    outputs: dict[str, Tensor] = {}
+
+    def keeper(name: str) -> torch.utils.hooks.RemovableHandle:
+        def keep(_module: object, _args: object, output: Tensor) -> None:
+            outputs[name] = output
+        return classifier.model.get_submodule(name).register_forward_hook(keep)
+
+    handles = [keeper(name) for name in dict.fromkeys(places.values())]
+    try:
+        with torch.enable_grad():
+            logits = classifier(images.detach().clone().requires_grad_())
+            gradients = torch.autograd.grad(score(logits, target).sum(), list(outputs.values()))
+    finally:
+        for handle in handles:
+            handle.remove()
+    size = (images.shape[-2], images.shape[-1])
+    of_layer = dict(zip(outputs, gradients))
+    for (method, block), name in places.items():
+        layout: Layout = classifier.read_as(outputs[name].shape, size)
+        gradient = layout.to_map(of_layer[name])
+        if gradient.any():
+            _, rule = PLACES[method]
+            yield method, str(block), rule.combine(layout.to_map(outputs[name].detach()), gradient)
+
+
+def _regions(batch: Batch, target: Tensor, other: Tensor) -> dict[str, Tensor] | None:
+    """The bird in front, and those of its parts in which it differs from the other species, (n, 1, H, W) bool.
+
+    None where nothing is known of the pictures. The second region is empty for species of two genera, and where the
+    part that differs is hidden or missing on this bird.
+    """
+    if batch.parts is None:
+        return None
+    codes = batch.parts[:, None].long()
+    table = torch.zeros(len(codes), 256, dtype=torch.bool, device=codes.device)
+    for i, (t, s) in enumerate(zip(target.tolist(), other.tolist())):
+        if SPECIES[t].genus == SPECIES[s].genus:  # between genera nearly the whole bird tells
+            table[i, [CODES[part] for part in telling_parts(t, s)]] = True
+    telling = torch.stack([row[code] for row, code in zip(table, codes)])
+    return {"bird": (codes > 0) & (codes <= len(CODES)), "telling": telling}
+
+
+def _metrics(maps: Tensor, regions: dict[str, Tensor] | None, size: Sequence[int]) -> Tensor:
+    if regions is None:
+        unknown = maps.new_full((len(maps),), torch.nan).double()
+        return torch.stack([unknown, unknown, unknown, localisation.moran(maps)], dim=1).float()
+    large = relevance.upsample(maps, (size[0], size[1]))
+    return torch.stack([
+        localisation.share_inside(large, regions["bird"]), localisation.share_inside(large, regions["telling"]),
+        localisation.hit(large, regions["bird"]), localisation.moran(maps)], dim=1).float()
+
+
+def _chance(regions: dict[str, Tensor] | None, n: int) -> Tensor:
+    """What a map that knows nothing gets: the regions' shares of the picture."""
+    if regions is None:
+        return torch.full((n, 4), torch.nan)
+    bird, telling = localisation.area(regions["bird"]), localisation.area(regions["telling"])
+    telling = torch.where(telling > 0, telling, torch.nan)
+    return torch.stack([bird, telling, bird, torch.full_like(bird, torch.nan)], dim=1).float()
+
+
+def rows(values: Values) -> list[Row]:
+    """Averages; ``original`` is compared with chance, ``weighted`` with ``original``, image by image."""
+    return [row for column in range(len(METRICS)) for name in values for row in _rows_of(values, name, column)]
+
+
+def _rows_of(values: Values, name: str, column: int) -> list[Row]:
+    """The row of one metric, over the images that have it; none where no image has."""
+    target, method, block, which = parts(name)
+    own, against, rival = values[name][:, column], None, ""
+    if which:
+        rival = CHANCE if which == "original" else "original"
+        against = values[key(target, *((CHANCE, "", "") if rival == CHANCE else (method, block, rival)))][:, column]
+        if not against.isfinite().any():  # Moran's I has no level of chance here, nor a picture without masks
+            against, rival = None, ""
+    known = own.isfinite() if against is None else own.isfinite() & against.isfinite()
+    if not known.any():
+        return []
+    (cell,) = estimates([own[known]], [None if against is None else against[known]])
+    return [{**dict(zip(COLUMNS, parts(name))), "metric": METRICS[column], "against": rival, **cell}]
+
+
+EXPERIMENT = Experiment(
+    "coherence", "Figures 5 and 8: where maps of transformers lie, block by block", "coherence.csv", measure, rows,
+    wants_parts=True)

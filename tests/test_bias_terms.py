@@ -1,0 +1,331 @@
+"""Biases are found however a network calls them: against the score in exact networks, plain gradients in others."""
+
+import pytest
+import timm
+import torch
+import torchvision
+from networks import images, seeded
+from torch import Tensor, nn
+from torch.nn import functional
+
+from contrastlib import contrast
+from contrastlib.attribution._full_grad import FullGradTerms, full_grad
+from contrastlib.models import Classifier
+
+TARGET = torch.tensor([5, 1, 2])
+
+
+def sums(terms: FullGradTerms) -> dict[str, Tensor]:
+    """Each term as one number for each image."""
+    numbers = {name: one.double().sum((1, 2, 3)) for name, one in terms.placed.items()}
+    for name, number in terms.unplaced.items():
+        numbers[name] = numbers.get(name, 0) + number
+    return numbers
+
+
+# --- piecewise linear networks ---------------------------------------------------------------------------------------
+
+
+class Body(nn.Module):
+    """Layers for the calls below, between an image of 3 x 8 x 8 and 6 logits."""
+
+    def __init__(self, run) -> None:
+        super().__init__()
+        self.conv, self.second = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+        self.linear, self.head = nn.Linear(4, 4), nn.Linear(4, 6)
+        self.own = nn.Parameter(torch.randn(4))
+        self.plain = nn.BatchNorm2d(4, affine=False)
+        self.act = timm.layers.BatchNormAct2d(4, act_layer=nn.ReLU6)
+        self.run = run
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.run(self, x)
+        return self.head(x.mean((2, 3)) if x.ndim == 4 else x)
+
+
+def tokens(x: Tensor) -> Tensor:
+    return x.flatten(2).transpose(1, 2).contiguous()
+
+
+def with_in_place(body, x):
+    y = body.conv(x)
+    z = body.second(y)
+    z += y
+    z += 1.5
+    z.view(len(z), -1).mul_(2)
+    z.clamp_(-0.3, 2)
+    z[:, :2].relu_()
+    return z
+
+
+def with_in_place_on_a_view(body, x):
+    return body.linear(tokens(body.conv(x))).relu_().mean(1)
+
+
+def with_in_place_on_part_of_a_view(body, x):
+    y = body.linear(tokens(body.conv(x)))
+    y[..., :3].relu_()
+    return y.mean(1)
+
+
+def with_modules_reused(body, x):
+    y = body.second(body.second(body.conv(x)).relu())
+    return body.second(functional.avg_pool2d(y, 2))
+
+
+def with_plain_functions(body, x):
+    y = functional.conv2d(input=x, weight=body.conv.weight * 2, bias=body.conv.bias, padding=1)
+    y = torch.cat(tensors=[torch.clamp(input=y, max=0.5), y[..., :2]], dim=-1)
+    y = torch.add(input=y, other=functional.hardtanh(input=torch.sub(other=y, input=1)))
+    y = torch.batch_norm(y, None, body.own, x.new_ones(4), x.new_ones(4), False, 0.1, 1e-5, False)
+    y = torch.addcmul(body.own.view(1, -1, 1, 1), y, body.own.view(1, -1, 1, 1))
+    y = torch.addmm(body.own, y.mean((2, 3)), body.linear.weight, beta=2)
+    return functional.linear(y, body.linear.weight, 3 * body.linear.bias)
+
+
+def with_added_constants(body, x):
+    y = 1 - body.conv(x)
+    y = torch.add(y - 0.5, body.own.view(1, -1, 1, 1), alpha=2)
+    y = torch.cat([y, torch.ones_like(y[..., :1]), y.detach()], -1) + torch.zeros(())
+    return 2 - y
+
+
+def with_knees(body, x):
+    y = 20 * body.conv(x)
+    return functional.hardtanh(y, -1, 3) + functional.relu6(1 * y, inplace=True) + torch.clip(y, min=-0.2)
+
+
+def with_all_kinds_of_batch_norm(body, x):
+    return body.act(body.plain(body.conv(x)) * 4)
+
+
+def with_the_batch_second(body, x):
+    return body.linear(body.conv(x).flatten(2).permute(2, 0, 1)).relu().mean(0)
+
+
+def with_tokens_in_a_row(body, x):
+    return body.linear(tokens(body.conv(x)).flatten(0, 1)).relu().unflatten(0, (len(x), -1)).mean(1)
+
+
+def with_weights_made_of_weights(body, x):
+    weight = functional.batch_norm(body.conv.weight.flatten(1)[None], None, None, training=True)
+    return functional.conv2d(x, weight.view_as(body.conv.weight) + 0.1, body.conv.bias)
+
+
+CALLS = [with_in_place, with_in_place_on_a_view, with_in_place_on_part_of_a_view, with_modules_reused,
+         with_plain_functions, with_added_constants, with_knees, with_all_kinds_of_batch_norm, with_the_batch_second,
+         with_tokens_in_a_row, with_weights_made_of_weights]
+
+
+def body(run, **options) -> Classifier:
+    return Classifier(seeded(Body, run=run, **options).double(), input_size=8)
+
+
+@pytest.mark.parametrize("run", CALLS, ids=lambda run: run.__name__)
+def test_however_the_network_calls_them_biases_are_found(run):
+    terms = full_grad.terms(body(run), images(), TARGET, contrast.weighted)
+    terms.check(1e-12)
+    assert terms.leaves == ()
+    alone = full_grad.terms(body(run), images()[1:2], TARGET[1:2], contrast.weighted)
+    torch.testing.assert_close(alone.map(), terms.map()[1:2])
+
+
+def test_names_of_terms():
+    def names(run):
+        return sums(full_grad.terms(body(run), images(), 0)).keys()
+
+    assert names(with_modules_reused) == {"conv", "second", "head"}
+    assert names(with_plain_functions) == {"conv", "clamp", "sub", "hardtanh", "own", "linear", "head"}
+    assert names(with_added_constants) == {"conv", "rsub", "sub", "own", "cat", "head"}
+    assert names(with_all_kinds_of_batch_norm) == {"conv", "plain", "act", "hardtanh in act.act", "head"}
+
+
+def test_a_module_that_runs_at_two_resolutions_has_one_map():
+    terms = full_grad.terms(body(with_modules_reused), images(), TARGET)
+    assert terms.placed["second"].shape == (3, 1, 8, 8)
+
+
+@pytest.mark.parametrize("cut", [nn.ReLU6(inplace=True), nn.Hardtanh(0, 6), lambda x: x.clamp(max=6)],
+                         ids=["relu6", "hardtanh", "clamp"])
+def test_what_is_cut_off_is_constant_beyond_the_knee(cut):
+    at = torch.tensor(6.0, requires_grad=True)
+    flat = 1 - torch.autograd.grad(cut(1 * at), at)[0].double()  # at the knee itself torch's versions differ
+
+    class Cut(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = nn.Linear(12, 2, bias=False)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(cut(x).flatten(1))
+
+    x = torch.tensor([1.0, 0.75, 0.25, 0.875], dtype=torch.float64).reshape(1, 1, 2, 2).expand(1, 3, 2, 2)
+    classifier = Classifier(seeded(Cut).double(), input_size=2, mean=0, std=0.125)  # the network sees 8, 6, 2, 7
+    terms = full_grad.terms(classifier, x, 1)
+    weight = classifier.model.head.weight[1].reshape(3, 4).sum(0).detach()
+    (knee,) = terms.placed.values()
+    mask = torch.tensor([1, flat, 0, 1], dtype=torch.float64)
+    torch.testing.assert_close(knee.flatten(), weight * 6 * mask)
+    torch.testing.assert_close(terms.input.flatten(), weight * x[0, 0].flatten() * 8 * (1 - mask))
+
+
+# --- networks that are not piecewise linear --------------------------------------------------------------------------
+
+
+def products(classifier: Classifier, x: Tensor, target: Tensor, score: contrast.Contrast) -> dict[str, Tensor]:
+    """For each parameter that is added somewhere, its product with its gradient, image by image."""
+    added = {name: p for name, p in classifier.model.named_parameters()
+             if "bias" in name or name in ("cls_token", "pos_embed", "class_token", "encoder.pos_embedding")}
+    found: dict[str, Tensor] = {}
+    for i in range(len(x)):
+        value = score(classifier(x[i:i + 1]), target[i:i + 1]).sum()
+        gradients = torch.autograd.grad(value, list(added.values()))
+        for (name, p), gradient in zip(added.items(), gradients, strict=True):
+            owner = name.rpartition(".")[0] or name
+            found.setdefault(owner, torch.zeros(len(x), dtype=x.dtype))[i] += (gradient * p).sum().detach()
+    return found
+
+
+class Attending(nn.Module):
+    """Attention between the cells of a map, in one of the ways in which torch can be asked for it."""
+
+    def __init__(self, batch_first: bool, need_weights: bool, kdim: int | None = None) -> None:
+        super().__init__()
+        self.embed = nn.Conv2d(3, 8, 2, stride=2)
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=batch_first, kdim=kdim)
+        nn.init.normal_(self.attention.in_proj_bias)
+        nn.init.normal_(self.attention.out_proj.bias)
+        self.batch_first, self.need_weights = batch_first, need_weights
+        self.head = nn.Linear(8, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = tokens(self.embed(x))
+        x = x if self.batch_first else x.transpose(0, 1)
+        x = self.attention(x, x, x, need_weights=self.need_weights)[0].relu()
+        return self.head(x.mean(1 if self.batch_first else 0))
+
+
+def vit():
+    return timm.models.vision_transformer.VisionTransformer(
+        img_size=32, patch_size=8, embed_dim=16, depth=2, num_heads=2, num_classes=6)
+
+
+def torch_vit():
+    network = torchvision.models.VisionTransformer(32, 8, 2, 2, 16, 32, num_classes=6)
+    nn.init.normal_(network.heads.head.weight)
+    return network
+
+
+SMOOTH = {
+    "attention": (lambda: Attending(True, False), 8), "attention, weights": (lambda: Attending(True, True), 8),
+    "attention, batch second": (lambda: Attending(False, False), 8),
+    "attention, separate": (lambda: Attending(False, True, kdim=8), 8),
+    "vit": (vit, 32), "torchvision vit": (torch_vit, 32),
+    "convnext": (lambda: timm.create_model("convnext_atto", depths=[1] * 4, dims=[8] * 4, num_classes=6), 32),
+    "group norm": (lambda: timm.models.ResNet(timm.models.resnet.BasicBlock, [1] * 4, 6, channels=[32] * 4,
+                                              norm_layer=timm.layers.GroupNorm), 64),
+}
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+def test_biases_of_smooth_networks_are_all_counted(name):
+    build, size = SMOOTH[name]
+    classifier = Classifier(seeded(build).double(), input_size=size)
+    with torch.no_grad():
+        for parameter in classifier.model.parameters():
+            parameter += 0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(3))
+    x = images(3, size)
+    terms = full_grad.terms(classifier, x, TARGET, contrast.weighted)
+    found = sums(terms)
+    expected = products(classifier, x, TARGET, contrast.weighted)
+    assert expected.keys() <= found.keys() == expected.keys() | {"contrast"}
+    for key, value in expected.items():
+        torch.testing.assert_close(found[key], value, msg=lambda text, key=key: f"{key}: {text}")
+    assert terms.leaves
+    torch.testing.assert_close(full_grad.terms(classifier, x[1:2], 1, contrast.weighted).total, terms.total[1:2])
+
+
+class PlusOne(torch.autograd.Function):
+    """A constant that is added where no torch function is called."""
+
+    @staticmethod
+    def forward(_ctx, x):
+        return x + 1
+
+    @staticmethod
+    def backward(_ctx, gradient):
+        return gradient
+
+
+def with_something_unseen(body, x):
+    return PlusOne.apply(body.conv(x)).relu()
+
+
+def with_images_one_by_one(body, x):
+    return torch.stack([body.conv(image).relu() for image in x])
+
+
+def with_a_constant_added_in_place_to_a_view(body, x):
+    y = body.conv(x)
+    y[:, :2].add_(1)
+    return y.relu()
+
+
+def with_a_product(body, x):
+    return body.conv(x) * body.second(x[:, [0, 1, 2, 0]])
+
+
+def with_a_curve_of_weights(body, x):
+    return body.conv(x).relu() * body.own.sigmoid().view(1, -1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("run", "leaves"),
+    [
+        (with_something_unseen, ()),
+        (with_images_one_by_one, ("conv2d in conv",)),
+        (with_a_constant_added_in_place_to_a_view, ("add",)),
+        (with_a_product, ("mul",)),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_what_cannot_be_counted_is_left_and_named(run, leaves):
+    terms = full_grad.terms(body(run), images(), TARGET)
+    assert terms.leaves == leaves
+    with pytest.raises(ValueError, match=leaves[0].split()[0] if leaves else "not seen"):
+        terms.check()
+
+
+def test_what_is_done_to_weights_alone_leaves_nothing():
+    terms = full_grad.terms(body(with_a_curve_of_weights), images(), TARGET)
+    assert terms.leaves == ()
+    terms.check(1e-12)
+
+
+def test_a_norm_over_the_batch_leaves_a_residual():
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, track_running_stats=False), nn.Flatten(),
+                            nn.Linear(4 * 36, 6)).eval()
+    terms = full_grad.terms(Classifier(network, input_size=8), images(dtype=torch.float32), 0)
+    assert terms.leaves == ("batch_norm in 1",)
+    assert list(terms.placed) == ["0", "1"]
+
+
+class TokensBehindBatchNorm(nn.Module):
+    """Its gradient comes to BatchNorm laid out as tokens are, which torch takes for another layout (one image)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm, self.mix = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 4)
+        self.head = nn.Linear(4, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.mix(tokens(self.norm(self.conv(x)))).relu().mean(1))
+
+
+def test_tokens_of_a_single_image_behind_batch_norm():
+    classifier = Classifier(seeded(TokensBehindBatchNorm).double(), input_size=8)
+    together = full_grad.terms(classifier, images(), TARGET)
+    alone = full_grad.terms(classifier, images()[:1], TARGET[:1])
+    together.check(1e-12)
+    alone.check(1e-12)
+    torch.testing.assert_close(alone.map(), together.map()[:1])

@@ -1,0 +1,110 @@
+"""The experiment on transformers: every map is the library's own, and every number is worked out a second time."""
+
+import numpy as np
+import pytest
+import torch
+
+from contrastlib import contrast, data, localisation, models, relevance
+from contrastlib.attribution import grad_cam, linear_approximation
+from contrastlib.data import birds
+from contrastlib.experiments import coherence
+from contrastlib.experiments.experiment import Batch, Setting, key, parts
+
+SETTING = Setting("birds_vit", "drawn_birds", "hard")
+N = 6
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    return models.load("birds_vit")
+
+
+@pytest.fixture(scope="module")
+def batch(classifier) -> Batch:
+    dataset = data.load("drawn_birds", "hard").subset(range(N)).prepared(classifier.prepare)
+    codes = torch.from_numpy(np.stack([dataset.parts(i) for i in range(N)]))
+    samples = [dataset[i] for i in range(N)]
+    return Batch(torch.stack([s.image for s in samples]), torch.tensor([s.label for s in samples]), codes)
+
+
+@pytest.fixture(scope="module")
+def values(classifier, batch):
+    return coherence.measure(classifier, batch, SETTING)
+
+
+def test_every_method_has_every_block_and_contrast(values):
+    found = {tuple(parts(name)) for name in values}
+    methods = [*coherence.PLACES, *coherence.ROLLOUTS, *coherence.RELEVANCES, "full_grad"]
+    expected = {(target, method, str(block), score) for target in ("t1", "t2") for method in methods
+                for block in range(4) for score in coherence.CONTRASTS}
+    # Nothing reads the patches behind the last block.
+    unread = {cell for cell in expected
+              if cell[2] == "3" and cell[1] in ("grad_cam", "grad_cam attention", "linear_approximation")}
+    assert {cell for cell in found if cell[2].isdecimal()} == expected - unread
+    assert {cell[2] for cell in found if not cell[2].isdecimal()} == {"", "all", "input", "embedding"}
+    assert all(numbers.shape == (N, 4) for numbers in values.values())
+
+
+@pytest.mark.parametrize(("method", "layer", "rule"), [
+    ("grad_cam", "blocks.1", grad_cam), ("grad_cam norm1", "blocks.1.norm1", grad_cam),
+    ("grad_cam attention", "blocks.1.attn", grad_cam), ("linear_approximation", "blocks.1", linear_approximation)])
+@pytest.mark.parametrize("score", coherence.CONTRASTS)
+def test_maps_of_one_pass_are_those_of_the_library(classifier, batch, method, layer, rule, score):
+    target = torch.arange(N)
+    how = coherence.CONTRASTS[score]
+    found = {(name, block): maps for name, block, maps in coherence.all_maps(classifier, batch.images, target, how)}
+    direct = rule(classifier, batch.images, target, how, layer=layer, upsample=False)
+    torch.testing.assert_close(found[method, "1"], direct, rtol=1e-4, atol=1e-5 * direct.abs().max().item())
+
+
+def test_the_numbers_are_those_of_the_maps(classifier, batch, values):
+    with torch.no_grad():
+        t1, t2 = classifier(batch.images).topk(2).indices.unbind(1)
+    maps = linear_approximation(classifier, batch.images, t2, contrast.weighted, layer="blocks.0", upsample=False)
+    large = relevance.upsample(maps, (128, 128)).double()[:, 0].numpy()
+    found = values[key("t2", "linear_approximation", "0", "weighted")].double().numpy()
+    for i in range(N):
+        positive = np.clip(large[i], 0, None)
+        drawing = data.load("drawn_birds", "hard").drawing(i)
+        assert found[i, 0] == pytest.approx((positive * drawing.bird()).sum() / positive.sum(), abs=1e-5)
+        telling = np.zeros((128, 128), dtype=bool)
+        if birds.species(int(t1[i])).genus == birds.species(int(t2[i])).genus:
+            for part in birds.telling_parts(int(t2[i]), int(t1[i])):
+                telling |= drawing.mask(part)
+        if telling.any():
+            assert found[i, 1] == pytest.approx((positive * telling).sum() / positive.sum(), abs=1e-5)
+        else:
+            assert np.isnan(found[i, 1])
+        assert found[i, 2] == drawing.bird()[np.unravel_index(large[i].argmax(), large[i].shape)]
+    np.testing.assert_allclose(found[:, 3], localisation.moran(maps).numpy(), atol=1e-5)
+    chance = values[key("t1", coherence.CHANCE, "", "")]
+    np.testing.assert_allclose(chance[:, 0].numpy(), ((batch.parts > 0) & (batch.parts <= 12)).float().mean((1, 2)))
+
+
+def test_rows_compare_with_chance_and_with_the_original():
+    generator = torch.Generator().manual_seed(0)
+    values = {key("t1", coherence.CHANCE, "", ""): torch.full((20, 4), 0.25),
+              **{key("t1", "rollout", "0", score): torch.rand(20, 4, generator=generator)
+                 for score in coherence.CONTRASTS}}
+    values[key("t1", coherence.CHANCE, "", "")][:, 3] = torch.nan
+    values[key("t1", "rollout", "0", "weighted")][:5, 1] = torch.nan
+    table = {(row["method"], row["contrast"], row["metric"]): row for row in coherence.rows(values)}
+    own, weighted = (values[key("t1", "rollout", "0", score)].double() for score in coherence.CONTRASTS)
+    row = table["rollout", "original", coherence.METRICS[0]]
+    assert row["against"] == "chance"
+    assert float(row["difference"]) == pytest.approx(own[:, 0].mean().item() - 0.25, rel=1e-4)
+    row = table["rollout", "weighted", coherence.METRICS[1]]
+    assert (row["against"], row["n"]) == ("original", "15")
+    assert float(row["difference"]) == pytest.approx((weighted - own)[5:, 1].mean().item(), rel=1e-4)
+    assert table["rollout", "original", "Moran's I"]["against"] == ""
+    assert ("chance", "", "Moran's I") not in table
+
+
+def test_without_masks_only_what_needs_none_is_measured(classifier, batch):
+    values = coherence.measure(classifier, Batch(batch.images[:2], batch.labels[:2]), SETTING)
+    assert {row["metric"] for row in coherence.rows(values)} == {"Moran's I"}
+
+
+def test_a_network_without_blocks_is_refused():
+    with pytest.raises(ValueError, match=r"birds_vgg has no blocks\.0"):
+        coherence.block_names(models.load("birds_vgg"))
