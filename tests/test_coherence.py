@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+import torchvision
 
 from contrastlib import contrast, data, localisation, models, relevance
 from contrastlib.attribution import grad_cam, linear_approximation
@@ -106,5 +107,22 @@ def test_without_masks_only_what_needs_none_is_measured(classifier, batch):
 
 
 def test_a_network_without_blocks_is_refused():
-    with pytest.raises(ValueError, match=r"birds_vgg has no blocks\.0"):
-        coherence.block_names(models.load("birds_vgg"))
+    with pytest.raises(ValueError, match=r"birds_vgg has no blocks, which .* blocks\.0"):
+        coherence.transformer(models.load("birds_vgg"))
+
+
+def test_torchvisions_transformer_is_measured_too():
+    network = torchvision.models.VisionTransformer(
+        image_size=48, patch_size=8, num_layers=3, num_heads=2, hidden_dim=16, mlp_dim=32, num_classes=5)
+    torch.nn.init.normal_(network.heads.head.weight)
+    classifier = models.Classifier(network.eval(), input_size=48)
+    images, target = torch.rand(2, 3, 48, 48), torch.tensor([1, 4])
+    found = {(name, block): maps for name, block, maps in coherence.all_maps(
+        classifier, images, target, contrast.weighted)}
+    assert {maps.shape for maps in found.values()} == {(2, 1, 6, 6)}
+    for method, layer in (("grad_cam attention", "self_attention"), ("grad_cam norm1", "ln_1")):
+        direct = grad_cam(classifier, images, target, contrast.weighted, upsample=False,
+                      layer=f"encoder.layers.encoder_layer_1.{layer}")
+        torch.testing.assert_close(found[method, "1"], direct, rtol=1e-4, atol=1e-6)
+    assert ("rollout", "2") in found
+    assert ("full_grad", "0") in found

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -25,9 +26,28 @@ METRICS = ("positive share on the bird", "positive share on the telling parts", 
            "Moran's I")
 COLUMNS = ("target", "method", "block", "contrast")
 CHANCE = "chance"
-PLACES = {"grad_cam": ("", grad_cam), "grad_cam norm1": (".norm1", grad_cam), "grad_cam attention": (".attn", grad_cam),
-          "linear_approximation": ("", linear_approximation)}
+PLACES = {"grad_cam": ("output", grad_cam), "grad_cam norm1": ("norm", grad_cam),
+          "grad_cam attention": ("attention", grad_cam), "linear_approximation": ("output", linear_approximation)}
 """Where in a block a method reads: its output, what goes into its attention, what comes out of that."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """How a library names the parts of its vision transformers: blocks by number, and what lies inside them."""
+
+    blocks: str
+    embedding: str
+    norm: str
+    attention: str
+
+    def inside(self, block: str, part: str) -> str:
+        """The dotted name of a part of a block."""
+        return block if part == "output" else f"{block}.{self.norm if part == 'norm' else self.attention}"
+
+
+FAMILIES = (Family(r"blocks\.(\d+)", "patch_embed", "norm1", "attn"),
+            Family(r"encoder\.layers\.encoder_layer_(\d+)", "conv_proj", "ln_1", "self_attention"))
+"""timm's, and torchvision's."""
 
 ROLLOUTS = {"rollout": AttentionRollout(), "rollout relu": AttentionRollout(relu=True)}
 RELEVANCES = {"relevance": AttentionRelevance(), "relevance signed": AttentionRelevance(relu=False)}
@@ -64,9 +84,11 @@ def all_maps(classifier: Classifier, images: Tensor, target: Tensor, score: Cont
         (method, block, map). The block of rollout and relevance is the first that takes part; that of FullGrad the one
         whose bias terms are added up, or ``all``.
     """
-    blocks = block_names(classifier)
+    family, blocks = transformer(classifier)
     read = attentions(classifier, images, target, score)
-    yield from _at_layers(classifier, images, target, score, blocks)
+    yield from _at_layers(classifier, images, target, score, {
+        (method, block): family.inside(name, part)
+        for method, (part, _) in PLACES.items() for block, name in blocks.items()})
     yield from _through_attention(read)
     terms = full_grad.terms(classifier, images, target, score)
     for block, name in blocks.items():
@@ -75,27 +97,29 @@ def all_maps(classifier: Classifier, images: Tensor, target: Tensor, score: Cont
     yield "full_grad", "all", terms.map(read.grid)
     pixels = gradient_x_input(classifier, images, target, score)
     yield "gradient_x_input", "input", relevance.spread(pixels, read.grid)
-    embedded = linear_approximation(classifier, images, target, score, layer="patch_embed", upsample=False)
+    embedded = linear_approximation(classifier, images, target, score, layer=family.embedding, upsample=False)
     yield "gradient_x_input", "embedding", embedded
 
 
-def block_names(classifier: Classifier) -> dict[int, str]:
-    """The blocks of a transformer by number, from 0.
+def transformer(classifier: Classifier) -> tuple[Family, dict[int, str]]:
+    """The blocks of a transformer.
 
     Args:
-        classifier: the transformer.
+        classifier: the transformer, of timm or torchvision.
 
     Returns:
-        number to dotted name.
+        how its parts are named, and its blocks: number, from 0, to dotted name.
 
     Raises:
         ValueError: the network has none.
     """
-    numbered = {int(name.rsplit(".", 1)[1]): name for name, _ in classifier.model.named_modules()
-                if re.fullmatch(r"blocks\.\d+", name)}
-    if not numbered:
-        raise ValueError(f"{classifier.name} has no blocks.0, blocks.1, ..., as timm's vision transformers have")
-    return dict(sorted(numbered.items()))
+    names = [name for name, _ in classifier.model.named_modules()]
+    for family in FAMILIES:
+        numbered = {int(match[1]): name for name in names if (match := re.fullmatch(family.blocks, name))}
+        if numbered:
+            return family, dict(sorted(numbered.items()))
+    raise ValueError(f"{classifier.name} has no blocks, which timm's vision transformers have as blocks.0, blocks.1, "
+                     "... and torchvision's as encoder.layers.encoder_layer_0, ...")
 
 
 def _through_attention(read: Attentions) -> Iterator[tuple[str, str, Tensor]]:
@@ -106,15 +130,14 @@ def _through_attention(read: Attentions) -> Iterator[tuple[str, str, Tensor]]:
             yield name, str(block), method.relevance(read, block)
 
 
-def _at_layers(classifier: Classifier, images: Tensor, target: Tensor, score: Contrast, blocks: dict[int, str],
-               ) -> Iterator[tuple[str, str, Tensor]]:
+def _at_layers(classifier: Classifier, images: Tensor, target: Tensor, score: Contrast,
+               places: dict[tuple[str, int], str]) -> Iterator[tuple[str, str, Tensor]]:
     """The maps at all layers from one pass; the last block's output gets no gradient and has no map."""
-    places = {(method, block): name + part for method, (part, _) in PLACES.items() for block, name in blocks.items()}
     outputs: dict[str, Tensor] = {}
 
     def keeper(name: str) -> torch.utils.hooks.RemovableHandle:
-        def keep(_module: object, _args: object, output: Tensor) -> None:
-            outputs[name] = output
+        def keep(_module: object, _args: object, output: Tensor | tuple[Tensor, ...]) -> None:
+            outputs[name] = output if isinstance(output, Tensor) else output[0]
         return classifier.model.get_submodule(name).register_forward_hook(keep)
 
     handles = [keeper(name) for name in dict.fromkeys(places.values())]
