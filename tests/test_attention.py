@@ -4,8 +4,27 @@ import math
 
 import pytest
 import torch
-XXX
+from networks import images, seeded, tiny, torchvision_network
+from timm.models.deit import VisionTransformerDistilled
+from timm.models.swin_transformer import SwinTransformer
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.models import SwinTransformer as TorchvisionSwin
+from transformer_networks import (
+    TARGET,
+    by_hand,
+    classifier_of,
+    forward_by_hand,
+    lively,
+    state_of,
+    torchvision_transformer,
+    transformer,
+)
 
+from contrastlib import contrast
+from contrastlib.attribution import attention_relevance, attention_rollout, attentions
+from contrastlib.attribution._attention import _Reader
 
 # --- reading ---------------------------------------------------------------------------------------------------------
 
@@ -244,7 +263,7 @@ def test_attention_between_other_tokens_is_refused():
 
 
 class Pyramid(nn.Module):
-    """Attention between 16 tokens, then between 4; a projection into one head at the start."""
+    """Attention between 16 tokens, then between 4."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,8 +1,25 @@
 """Rollout and attention relevance against their formulas, written again with plain loops; how a model must be left."""
 
+import dataclasses
+
 import pytest
 import torch
-XXX
+from networks import images
+from timm.models.deit import VisionTransformerDistilled
+from torch import Tensor
+from torch.nn import functional
+from transformer_networks import TARGET, by_hand, classifier_of, state_of, transformer
+
+from contrastlib import contrast, relevance
+from contrastlib.attribution import (
+    AttentionRelevance,
+    AttentionRollout,
+    Attentions,
+    attention_relevance,
+    attention_rollout,
+    attentions,
+)
+from contrastlib.attribution._attention import through_layers
 
 
 def product(a: list[list[float]], b: list[list[float]]) -> list[list[float]]:
