@@ -29,7 +29,7 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-CODE = dict(zip(["one photo", "many", "birds"], re.findall(r"```python\n(.*?)```", README, re.DOTALL), strict=True))
+CODE = dict(zip(["one photo", "many", "transformers", "birds"], re.findall(r"```python\n(.*?)```", README, re.DOTALL), strict=True))
 
 
 @pytest.mark.parametrize("code", CODE.values(), ids=CODE)
@@ -39,6 +39,9 @@ def test_python(code, folder):
     if "savefig" in code:
         with Image.open(folder / "why.png") as picture:
             assert picture.width > 300
+    elif "attention_rollout" in code:
+        assert names["attended"].shape == (2, 1, 128, 128)
+        assert names["terms"].residual.abs().max() < 1e-3
     elif "birds" in code:
         assert 0 < names["rivals"].n < names["rivals"].total == 32
         assert names["evidence"].shape == (128, 128)
