@@ -29,7 +29,8 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-CODE = dict(zip(["one photo", "many", "transformers", "birds"], re.findall(r"```python\n(.*?)```", README, re.DOTALL), strict=True))
+NAMES = ("one photo", "many", "transformers", "birds")
+CODE = dict(zip(NAMES, re.findall(r"```python\n(.*?)```", README, re.DOTALL), strict=True))
 
 
 @pytest.mark.parametrize("code", CODE.values(), ids=CODE)
@@ -69,9 +70,9 @@ def test_commands_and_files_exist():
 def test_the_words_of_the_other_commands_are_understood():
     """They need a data set that is not here, so only their options are read."""
     (select,) = re.findall(r"^python -m contrastlib (select [^#\n]*)", README, re.MULTILINE)
-    (training,) = re.findall(r"^python -m contrastlib.training ([^#\n]*)", README, re.MULTILINE)
+    training = re.findall(r"^python -m contrastlib.training ([^#\n]*)", README, re.MULTILINE)
     assert contrastlib_parser().parse_args(select.split()).rule == ["p2>0.1", "p3>0.1", "p2<0.1"]
-    assert training_parser().parse_args(training.split()).recipe == "paper"
+    assert [training_parser().parse_args(words.split()).recipe for words in training] == ["paper", "short"]
     runs = re.findall(r"-m contrastlib.experiments (run [^#\n]*)", README)
     assert len(runs) == 3
     for words in runs:

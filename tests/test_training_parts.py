@@ -237,6 +237,12 @@ def test_vgg16_bn_begins_as_in_the_papers():
     assert new.recipe.apply(Blobs(1).picture(0).resize((50, 30))).shape == (1, 3, 224, 224)
 
 
+def test_torchvisions_transformer_gets_the_head_of_another_data_set():
+    new = new_head(unfilled(torchvision.models.vit_b_16, weights=None), 101)
+    assert (new.model.heads.head.in_features, new.model.heads.head.out_features) == (768, 101)
+    assert new.num_classes == 101
+
+
 def test_a_network_with_two_heads_gets_two():
     new = new_head(unfilled(timm.create_model, "deit_tiny_distilled_patch16_224", pretrained=False), 5)
     assert {tuple(p.shape) for p in head_parameters(new)} == {(5, 192), (5,)}

@@ -14,6 +14,9 @@ DINO = Setting("vit_small_patch14_dinov2", "cub200", weights="models/vit_small_p
                crop=False, input_size=224)
 """A self-supervised transformer with a linear head for a hundred species."""
 
+FOOD = Setting("vit_b_16", "food101", weights="vit_b_16.food101.safetensors", limit=1000)
+"""The review's transformer; ``python -m contrastlib.training --dataset food101 --model vit_b_16`` makes the weights."""
+
 CUB_WEIGHTS = "models/tf_efficientnet_lite0.cub100.safetensors"
 
 PROFILES: dict[str, dict[str, Setting]] = {
@@ -73,10 +76,12 @@ PROFILES: dict[str, dict[str, Setting]] = {
     "coherence": {
         "embedded": Setting("birds_vit", "drawn_birds", "hard", limit=800, shard=20),
         "cub100": replace(DINO, limit=200, shard=10, targets=("t1",)),
+        "figure5": FOOD,
     },
     "rollout-slips": {
         "embedded": Setting("birds_vit", "drawn_birds", "hard", limit=400, shard=20),
         "cub100": replace(DINO, limit=200, shard=10),
+        "figure5": FOOD,
     },
 }
 """By experiment and name."""

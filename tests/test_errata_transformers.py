@@ -1,0 +1,105 @@
+"""Errata on FullGrad and transformers: their effects are read off the rows in `book/results`, or measured anew."""
+
+import pytest
+import torch
+from test_errata_measured import PAGE, effect, table, value
+from torch import Tensor
+
+from contrastlib import contrast, data, models, published, relevance
+from contrastlib.attribution import AttentionRollout, attentions, grad_cam
+from contrastlib.rows import pick
+
+BIRDS, DINO = "birds_vit", "vit_small_patch14_dinov2"
+
+
+@pytest.fixture(scope="module")
+def hard() -> tuple[models.Classifier, Tensor, Tensor]:
+    """The transformer, 64 hard birds, and their most probable class."""
+    network, birds = models.load("birds_vit"), data.load("drawn_birds", "hard", count=64)
+    images = network.prepare([birds.picture(i) for i in range(64)])
+    with torch.no_grad():
+        return network, images, network(images).argmax(-1)
+
+
+def test_no_form_of_full_grad_is_negative_everywhere():
+    """Of the complete map and five published forms, two contrasts, two classes, on two networks."""
+    rows = [row for row in pick(table("full_grad"), metric="negative everywhere") if row["map"] != "grad_cam"]
+    maps = sum(int(row["n"]) for row in rows)
+    negative = sum(round(value(row) * int(row["n"])) for row in rows)
+    assert len({row["map"] for row in rows}) == 6
+    assert effect(18)[:2] == [negative, maps]
+    share = [value(row) for row in pick(table("full_grad"), metric="negative share", classifier="birds_vgg",
+                                        map="complete", target="t1")]
+    assert effect(18)[2:] == pytest.approx(share, abs=0.006)
+
+
+def test_white_at_mid_range_changes_colours():
+    rows = pick(table("full_grad"), metric="pixels of the wrong colour", map="complete", target="t1",
+                contrast="weighted")
+    assert effect(19) == pytest.approx([100 * value(row) for row in rows], abs=0.6)
+    assert len(rows) == 2
+
+
+def test_the_grid_of_the_base_transformer():
+    network = models.load("vit_b_16", weights=None, num_classes=2)
+    layout = network.layers()[network.layer_name].layout
+    assert effect(38) == [*layout.grid, layout.prefix]
+
+
+def test_signed_maps_have_negative_areas_and_rectified_ones_none(hard):
+    network, images, target = hard
+    maps = grad_cam(network, images, target)
+    assert effect(39) == [pytest.approx(100 * (maps < 0).float().mean().item(), abs=0.6)]
+    assert not (maps.relu() < 0).any()
+
+
+@pytest.mark.parametrize(("number", "slip"), [
+    (40, "reversed gradients"), (41, "gradient of scores"), (42, "columns normalised"), (43, "probability"),
+    (44, "normalised with 0.5"), (45, "twice")])
+def test_what_a_slip_does_to_the_contrastive_rollout(number, slip):
+    found = [value(pick(table("rollout_slips"), classifier=name, rectified="no", contrast="weighted", slip=slip,
+                        metric="correlation with the corrected map")[0]) for name in (BIRDS, DINO)]
+    assert effect(number)[:2] == pytest.approx(found, abs=0.006)
+
+
+def test_all_slips_together():
+    found = [value(pick(table("rollout_slips"), classifier=name, rectified="no", contrast="weighted",
+                        slip="as published", metric="correlation with the corrected map")[0]) for name in (BIRDS, DINO)]
+    assert effect(40)[2:] == pytest.approx(found, abs=0.006)
+
+
+def test_negative_values_of_the_rollout_wrap_around(hard):
+    """Erratum 13 on maps it was made for: signed rollout divided by its maximum."""
+    network, images, target = hard
+    maps = AttentionRollout(scaled=False).rollout(attentions(network, images, target, contrast.weighted))
+    shown = published.as_bytes((maps / maps.amax((-2, -1), keepdim=True)).clamp(-1, 1))
+    assert 0.2 < ((shown > 127) & (maps < 0)).float().mean() < 0.3
+
+
+def test_the_module_that_is_hooked_is_not_called(hard):
+    network, images, _ = hard
+    called = []
+    handles = [block.attn.attn_drop.register_forward_hook(lambda *_: called.append(1))
+               for block in network.model.blocks]
+    with torch.no_grad():
+        network(images[:1])
+    for handle in handles:
+        handle.remove()
+    assert not called
+
+
+def test_three_places_of_one_block_give_three_maps(hard):
+    network, images, target = hard
+    maps = {place: grad_cam(network, images, target, layer=f"blocks.2{place}", upsample=False)
+            for place in ("", ".norm1", ".attn")}
+    found = [relevance.correlation(maps[""], maps[place]).mean().item() for place in (".norm1", ".attn")]
+    assert effect(46) == pytest.approx(found, abs=0.02)
+    with pytest.raises(ValueError, match="no gradient"):
+        grad_cam(network, images[:1], 0, layer="blocks.3")
+
+
+def test_every_erratum_on_transformers_says_what_it_does():
+    assert "wait for their chapters" not in PAGE
+    for number in (18, 19, *range(38, 48)):
+        (line,) = [line for line in PAGE.splitlines() if line.startswith(f"| {number} |")]
+        assert len(line.rsplit("|", 2)[1].strip()) > 20, f"erratum {number} has no effect"
