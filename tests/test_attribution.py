@@ -317,3 +317,10 @@ def test_a_model_in_training_mode_is_refused():
     with pytest.raises(ValueError, match="training mode"):
         linear_approximation(classifier, images(), 0)
     assert classifier.model.norm.training
+
+
+def test_targets_made_in_inference_mode():
+    classifier = tiny()
+    with torch.inference_mode():
+        maps = grad_cam(classifier, images(), torch.tensor([0, 1, 2]), contrast.weighted)
+    assert torch.equal(maps, grad_cam(classifier, images(), [0, 1, 2], contrast.weighted))

@@ -250,3 +250,14 @@ def test_parts_of_blocks_are_listed_only_when_asked_for():
     assert report["blocks.0.norm1"].inside
     assert not report["blocks.0"].inside
     assert next(line for line in str(report).splitlines() if line.startswith("->")).split()[1] == "blocks.1"
+
+
+def test_tokens_between_windows_are_read():
+    network = load("timm/swin_tiny_patch4_window7_224")
+    assert network.read_as((2, 3136, 96), (224, 224)) == Layout("tokens", (56, 56))
+    assert network.read_as((2, 7, 7, 768), (224, 224)) == Layout("channels last", (7, 7))
+
+
+def test_the_order_of_tokens_does_not_depend_on_what_the_network_has_learnt():
+    for options in ({}, {"mean": 0.5, "std": 0.5}, {"mean": 0, "std": 1}):
+        assert models.load("birds_vit", **options).read_as((1, 65, 128), (128, 128)) == Layout("tokens", (8, 8), 1)

@@ -65,8 +65,8 @@ class Attribution:
             RuntimeError: the score does not depend on the layer through anything differentiable.
         """
         check_images(images)
-        classes = as_target(target, len(images), images.device)
         with torch.inference_mode(False), torch.enable_grad():
+            classes = as_target(target, len(images), images.device)
             logits, point = self._run(classifier, images, layer)
             (gradient,) = torch.autograd.grad(contrast(logits, classes).sum(), point.leaf)
             point.check(classifier, gradient)
@@ -231,4 +231,5 @@ def _as_integers(values: Target, what: str) -> Tensor:
     tensor = torch.as_tensor(values)
     if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
         raise TypeError(f"{what} must be class indices (integers), got {tensor.dtype}")
-    return tensor.long()
+    tensor = tensor.long()
+    return tensor.clone() if tensor.is_inference() else tensor  # autograd keeps no inference tensors

@@ -1,5 +1,7 @@
 """FullGrad: does it add up, which of its published forms is negative everywhere, and where does it lie?"""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -14,12 +16,14 @@ from contrastlib.published._full_grad import white_at_mid_range
 
 CONTRASTS: dict[str, Contrast] = {"original": contrast.original, "weighted": contrast.weighted}
 COMPLETE = "complete"
-VARIANTS = {
+VARIANTS: dict[str, dict[str, Any]] = {
     "as in the FullGrad repository": {},
     "without absolute values": {"absolute": False},
     "without absolute values, each channel rescaled": {"absolute": False, "rescaled": "channel"},
     "without absolute values and rescaling": {"absolute": False, "rescaled": None},
     "the same without the input's term": {"absolute": False, "rescaled": None, "input_term": False},
+    "the same, of BatchNorm only its beta": {
+        "absolute": False, "rescaled": None, "input_term": False, "batch_norm": "beta"},
 }
 """The published post-processing, and what is left of it when steps are left out."""
 
@@ -43,7 +47,7 @@ def measure(classifier: Classifier, batch: Batch, setting: Setting) -> Values:
             found[key(target, name, TERMS)] = _of_terms(terms)
             found[key(target, name, COMPLETE)] = _of_map(terms.map(), bird)
             for variant, options in VARIANTS.items():
-                maps = published(classifier, batch.images, classes[target], score, **options)  # type: ignore[arg-type]
+                maps = published(classifier, batch.images, classes[target], score, **options)
                 found[key(target, name, variant)] = _of_map(maps, bird)
             cam = grad_cam(classifier, batch.images, classes[target], score)
             found[key(target, name, "grad_cam")] = _of_map(cam, bird)

@@ -53,7 +53,7 @@ def _first_tokens(found: Probe) -> list[tuple[Run, Layout]]:
     """The layer that makes the tokens, and the first block that works on them: it may find them in another order."""
     chosen: list[tuple[Run, Layout]] = []
     for run in reversed(found.finished):  # a block finishes after its parts
-        if len(run.shape) != 3 or run.calls > 1 or run.passes_on or run.repeats:
+        if len(run.shape) != 3 or run.shape[0] != 1 or run.calls > 1 or run.passes_on or run.repeats:
             continue
         if any(run.name.startswith(f"{block.name}.") for block, _ in chosen):
             continue
