@@ -13,7 +13,8 @@ from contrastlib.rows import pick
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "book" / "results"
 PAGE = (ROOT / "book" / "status.md").read_text(encoding="utf8")
-TABLES = ("gradient_sign", "masking", "masking_curves", "logit_norm", "dominance", "gradient_sign_precision")
+TABLES = ("gradient_sign", "masking", "masking_curves", "logit_norm", "dominance", "gradient_sign_precision",
+          "full_grad", "coherence", "rollout_slips")
 
 
 def cells(head: str) -> list[str]:

@@ -198,7 +198,7 @@ def _mark_missing(ax: Axes, method: str, table: Sequence[Row], scale: _Scale) ->
     level = 0.0 if scale.chance is None else (scale.chance - low) / (high - low)
     for block in (block for block in at if block - 1 not in at):
         last = next(end for end in at if end >= block and end + 1 not in at)
-        ax.annotate("no gradient" if method.startswith("grad_cam") else "no value",
+        ax.annotate("no gradient" if method.startswith(("grad_cam", "linear_approximation")) else "no value",
                     ((block + last) / 2, level if level < _LOW else 0), (0, 6), xycoords=("data", "axes fraction"),
                     textcoords="offset points", rotation=90, ha="center", va="bottom", size=7, color=FAINT, zorder=2.5,
                     bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})
