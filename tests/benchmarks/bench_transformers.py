@@ -8,7 +8,7 @@ import time
 
 import pytest
 import torch
-from plain_loops import rollout_image_by_image
+from benchmarks.plain_loops import rollout_image_by_image
 
 from contrastlib import contrast, models
 from contrastlib.attribution import attention_relevance, attention_rollout, full_grad
