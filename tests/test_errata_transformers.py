@@ -90,7 +90,7 @@ def test_negative_values_of_the_rollout_wrap_around(hard):
     network, images, target = hard
     maps = AttentionRollout(scaled=False).rollout(attentions(network, images, target, contrast.weighted))
     shown = published.as_bytes((maps / maps.amax((-2, -1), keepdim=True)).clamp(-1, 1))
-    assert 0.2 < ((shown > 127) & (maps < 0)).float().mean() < 0.3
+    assert ((shown > 127) & (maps < 0)).float().mean() > 0.25  # of all pixels, shown red and are negative
 
 
 def test_the_module_that_is_hooked_is_not_called(hard):
