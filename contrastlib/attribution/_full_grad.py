@@ -70,7 +70,7 @@ class FullGradTerms:
 
     @property
     def residual(self) -> Tensor:
-        """What the terms leave of the score, (N,): zero for a piecewise linear network."""
+        """What the terms leave of the score, (N,), which is zero for a piecewise linear network."""
         return self.score - self.total
 
     @property
