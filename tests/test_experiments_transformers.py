@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from contrastlib import contrast, data, models
-from contrastlib.attribution import full_grad
-from contrastlib.attribution._rollout import attention_rollout
+from contrastlib.attribution import attention_rollout, full_grad
 from contrastlib.experiments import full_grad as adding_up
 from contrastlib.experiments import rollout_slips
 from contrastlib.experiments.experiment import Batch, Setting, key, parts

@@ -1,14 +1,25 @@
 """How layers are read as maps: the grid and the prefix tokens are inferred, and what was inferred is true."""
 
+import os
+from pathlib import Path
+
 import pytest
 import torch
 import torchvision
+from dataset_files import real
 from networks import seeded
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
-from contrastlib import contrast, models
-from contrastlib.attribution import METHODS, grad_cam, linear_approximation
+from contrastlib import contrast, data, models
+from contrastlib.attribution import (
+    METHODS,
+    attention_relevance,
+    attention_rollout,
+    attentions,
+    grad_cam,
+    linear_approximation,
+)
 from contrastlib.models import Classifier
 from contrastlib.models.layouts import Layout, read
 
@@ -61,6 +72,23 @@ def test_the_layout_of_torchvisions_transformer(torchvision_vit):
     assert torchvision_vit.layer_name == "encoder.layers.encoder_layer_1"
     untrained = models.load("vit_b_16", weights=None, num_classes=3)  # its head starts as zeros
     assert untrained.layer_name == "encoder.layers.encoder_layer_10"
+
+
+@real
+def test_the_transformer_fine_tuned_on_birds():
+    """DINOv2 with a head for a hundred species, where its weights and photographs are."""
+    dataset = data.load("cub200", "test")
+    network = models.load("vit_small_patch14_dinov2", input_size=224, crop=False, class_names=dataset.class_names,
+                          weights=Path(os.environ["CONTRASTLIB_DATA"]) / "models" /
+                          "vit_small_patch14_dinov2.cub100.safetensors")
+    images = network.prepare([dataset.picture(i) for i in range(0, 120, 30)])
+    assert network.layers()[network.layer_name].layout == Layout("tokens", (16, 16), 1)
+    found = attentions(network, images, 3, contrast.weighted)
+    assert str(found) == "12 layers, 6 heads, 16 x 16 patch tokens behind 1 prefix token; the head reads token 0"
+    for maps in (grad_cam(network, images, 3, contrast.weighted, upsample=False), attention_rollout.rollout(found),
+                 attention_relevance.relevance(found)):
+        assert maps.shape == (4, 1, 16, 16)
+        assert maps.flatten(1).any(1).all()
 
 
 def test_an_attention_that_gives_a_tuple_is_read_by_its_output(torchvision_vit):

@@ -8,13 +8,16 @@ import torch
 from torch import Tensor
 
 from contrastlib import contrast, localisation, relevance
-from contrastlib.attribution._attention import Attentions, attentions
-from contrastlib.attribution._attention_relevance import AttentionRelevance
-from contrastlib.attribution._full_grad import full_grad
-from contrastlib.attribution._grad_cam import grad_cam
-from contrastlib.attribution._gradient_x_input import gradient_x_input
-from contrastlib.attribution._linear_approximation import linear_approximation
-from contrastlib.attribution._rollout import AttentionRollout
+from contrastlib.attribution import (
+    AttentionRelevance,
+    AttentionRollout,
+    Attentions,
+    attentions,
+    full_grad,
+    grad_cam,
+    gradient_x_input,
+    linear_approximation,
+)
 from contrastlib.contrast import Contrast
 from contrastlib.data.birds import CODES, SPECIES, telling_parts
 from contrastlib.experiments.experiment import Batch, Experiment, Row, Setting, Values, estimates, key, parts

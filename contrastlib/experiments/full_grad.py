@@ -6,13 +6,12 @@ import torch
 from torch import Tensor
 
 from contrastlib import contrast, localisation, relevance
-from contrastlib.attribution._full_grad import FullGradTerms, full_grad
-from contrastlib.attribution._grad_cam import grad_cam
+from contrastlib.attribution import FullGradTerms, full_grad, grad_cam
 from contrastlib.contrast import Contrast
 from contrastlib.experiments.experiment import Batch, Experiment, Row, Setting, Values, estimates, key, number, parts
 from contrastlib.models import Classifier
-from contrastlib.published._full_grad import full_grad as published
-from contrastlib.published._full_grad import white_at_mid_range
+from contrastlib.published import full_grad as published
+from contrastlib.published import white_at_mid_range
 
 CONTRASTS: dict[str, Contrast] = {"original": contrast.original, "weighted": contrast.weighted}
 COMPLETE = "complete"

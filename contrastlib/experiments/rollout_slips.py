@@ -7,12 +7,11 @@ import torch
 from torch import Tensor
 
 from contrastlib import contrast, localisation, relevance
-from contrastlib.attribution._attention import attentions
-from contrastlib.attribution._rollout import AttentionRollout
+from contrastlib.attribution import AttentionRollout, attentions
 from contrastlib.contrast import Contrast
 from contrastlib.experiments.experiment import Batch, Experiment, Row, Setting, Values, estimates, key, parts
 from contrastlib.models import Classifier
-from contrastlib.published._transformers import SLIPS, with_slips
+from contrastlib.published import SLIPS, with_slips
 
 CORRECTED = "corrected"
 AS_PUBLISHED = "as published"

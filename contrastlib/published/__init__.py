@@ -24,6 +24,7 @@ from contrastlib.published._transformers import (
     gradient_of_scores,
     gradient_rollout,
     reversed_gradients,
+    with_slips,
 )
 
 __all__ = [
@@ -48,4 +49,5 @@ __all__ = [
     "upsample",
     "weighted_with_attached_weights",
     "white_at_mid_range",
+    "with_slips",
 ]

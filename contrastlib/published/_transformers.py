@@ -55,7 +55,18 @@ def gradient_rollout(
 
 
 def with_slips(found: Attentions, slips: Collection[str], *, relu: bool) -> Tensor:
-    """The rollout of attentions that have been read already, with all slips but that of the score; (N, 1, h, w)."""
+    """The same from attentions that have been read already, so that one pass serves all slips but that of the score.
+
+    Erratum 40; see :func:`gradient_rollout`, whose slip ``probability`` is a matter of the score and does nothing here.
+
+    Args:
+        found: of the score that is explained.
+        slips: which of :data:`SLIPS`.
+        relu: whether negative entries of each layer are set to zero.
+
+    Returns:
+        (N, 1, h, w), at the resolution of the patch tokens.
+    """
     if "gradient of scores" in slips:
         found = gradient_of_scores(found)
     if "reversed gradients" in slips:
