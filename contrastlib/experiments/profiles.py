@@ -83,5 +83,16 @@ PROFILES: dict[str, dict[str, Setting]] = {
         "cub100": replace(DINO, limit=200, shard=10),
         "figure5": FOOD,
     },
+    # An image that is predicted rightly beyond doubt costs one forward pass, any other about eighty.
+    "misclassified": {
+        "embedded": Setting("birds_vgg", "drawn_birds", "hard", shard=50,
+                            layers=("features.27=grad_cam", "features.13=linear_approximation")),
+        "embedded-vit": Setting("birds_vit", "drawn_birds", "hard", shard=50,
+                                layers=("patch_embed.backbone=grad_cam", "blocks.2=linear_approximation")),
+        "cub100": Setting("tf_efficientnet_lite0", "cub200", weights=CUB_WEIGHTS, crop=False, shard=50,
+                          layers=("bn2=grad_cam", "blocks.4=linear_approximation")),
+        "photographs": Setting("tf_efficientnet_lite0", "imagenet", shard=50,
+                               layers=("bn2=grad_cam", "blocks.5=linear_approximation")),
+    },
 }
 """By experiment and name."""

@@ -8,6 +8,7 @@ from contrastlib.experiments import (
     logit_norm,
     masking,
     masking_curves,
+    misclassified,
     rollout_slips,
 )
 from contrastlib.experiments.experiment import Experiment
@@ -16,7 +17,7 @@ from contrastlib.names import UnknownNameError, did_you_mean
 EXPERIMENTS: dict[str, Experiment] = {
     module.EXPERIMENT.name: module.EXPERIMENT
     for module in (gradient_sign, masking, masking_curves, logit_norm, dominance, full_grad, coherence,
-                   rollout_slips)
+                   rollout_slips, misclassified)
 }
 """All of them, in the order of the chapters."""
 

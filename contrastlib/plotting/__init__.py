@@ -8,6 +8,7 @@ from contrastlib.plotting._adds_up import adds_up
 from contrastlib.plotting._blocks import by_block
 from contrastlib.plotting._changes import changes
 from contrastlib.plotting._curves import curves
+from contrastlib.plotting._flips import flips
 from contrastlib.plotting._gallery import confusion, gallery
 from contrastlib.plotting._grid import compare, map_grid
 from contrastlib.plotting._log_odds import by_log_odds
@@ -38,6 +39,7 @@ __all__ = [
     "compare",
     "confusion",
     "curves",
+    "flips",
     "gallery",
     "map_grid",
     "masked",

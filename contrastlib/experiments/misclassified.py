@@ -1,0 +1,212 @@
+"""Beyond the papers: does a wrong prediction turn right when what the map blames for it is masked?"""
+
+import hashlib
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from contrastlib import contrast, localisation, perturbation, relevance
+from contrastlib.contrast import Contrast
+from contrastlib.data.birds import SECOND
+from contrastlib.experiments.experiment import GROUP, Batch, Experiment, Row, Setting, Values, estimates, key, parts
+from contrastlib.experiments.masking import METHODS, places
+from contrastlib.models import Classifier
+from contrastlib.perturbation import logits_of
+
+SHARES = (0.05, 0.1, 0.2, 0.3, 0.5)
+DRAWS = 4
+DOUBT = 0.1
+BASELINE = "blur"
+MAPS = ("foil", "weighted", "original", "random")
+EFFECTS = ("becomes the foil", "no longer the target", "margin")
+OTHER_BIRD = "positive share on the other bird"
+BEFORE, CHANCE = "before", "chance"
+KINDS = {"wrong": 1.0, "right": 0.0}
+AGAINST = {"foil": ("random", "original"), "weighted": ("random", "original"), "original": ("random",)}
+"""What each map is compared with."""
+
+COLUMNS = ("layer", "method", "prediction", "map", "share", "metric", "against")
+IMAGE = key("image", "", "")
+"""The key of what is known of an image before anything is masked: kind, margin, area of the other bird."""
+
+
+@dataclass(frozen=True)
+class Cases:
+    """The images that are measured, with the question that each is asked: why t and not s?
+
+    Attributes:
+        images: (k, 3, H, W) in [0, 1].
+        instead: what takes the place of masked pixels, (k, 3, H, W).
+        target: the predicted class t, (k,) int64.
+        foil: the class s, (k,) int64: the label where the prediction is wrong, else the second class.
+        region: the second bird, (k, 1, H, W) bool; None if nothing is known of the pictures.
+    """
+
+    images: Tensor
+    instead: Tensor
+    target: Tensor
+    foil: Tensor
+    region: Tensor | None
+
+
+def measure(classifier: Classifier, batch: Batch, setting: Setting) -> Values:
+    """Effects of masking what each map marks, share by share, and how much of the map lies on the other bird.
+
+    Of each image ``IMAGE`` holds the kind (1 predicted wrongly; 0 rightly, but with a second class of more than 0.1;
+    NaN measured by nobody), the margin :math:`y_t - y_s` in logits and the area of the second bird in [0, 1], (n, 3).
+    Every map has for each share whether the prediction becomes s, whether it ceases to be t, and the margin, then the
+    positive share on the second bird, (n, 16). Numbers of images that nobody measures are NaN.
+    """
+    logits = logits_of(classifier, batch.images)
+    target, foil, kind = questions(logits, batch.labels)
+    used = kind.isfinite()
+    cases = _cases(classifier, batch, target, foil, used)
+    unknown = torch.full((int(used.sum()),), torch.nan, dtype=torch.float64, device=logits.device)
+    known = [kind[used], _margin(logits[used], cases.target, cases.foil),
+             unknown if cases.region is None else _known_area(cases.region)]
+    found = {IMAGE: _in_place(torch.stack([column.double() for column in known], dim=1), used)}
+    for layer, method in places(setting, classifier):
+        drawn = maps(classifier, cases, layer, method) if used.any() else {}
+        for name in MAPS:
+            numbers = [_outcomes(classifier, cases, coarse) for coarse in drawn.get(name, ())]
+            numbers = numbers or [unknown[:, None].expand(-1, len(SHARES) * len(EFFECTS) + 1)]
+            found[key(layer, method, name)] = _in_place(torch.stack(numbers).mean(0), used)
+    return found
+
+
+def questions(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Which class is explained against which other one.
+
+    Args:
+        logits: (N, C).
+        labels: true classes (N,) int64.
+
+    Returns:
+        target (N,), the predicted class; foil (N,), the label where that is another, else the second class; kind (N,)
+        float64, 1 for a wrong prediction, 0 for a right one whose second class has a probability above 0.1, NaN for
+        all others.
+    """
+    target, second = logits.topk(2).indices.unbind(1)
+    wrong = target != labels
+    doubtful = contrast.original(logits.double().softmax(-1), second) > DOUBT
+    kind = torch.where(wrong, 1.0, torch.where(doubtful, 0.0, torch.nan)).double()
+    return target, torch.where(wrong, labels, second), kind
+
+
+def maps(classifier: Classifier, cases: Cases, layer: str, method: str) -> dict[str, list[Tensor]]:
+    """The maps that are compared, at the layer's own resolution, (k, 1, h, w) each; several random ones.
+
+    A random map has the cells of the foil map in another order: the same values, and upsampled as smooth.
+    """
+    scores: dict[str, Contrast] = {"foil": contrast.foil(cases.foil[:, None]), "weighted": contrast.weighted,
+                                   "original": contrast.original}
+    found = {name: [METHODS[method](classifier, cases.images, cases.target, score, layer=layer, upsample=False)]
+             for name, score in scores.items()}
+    return {**found, "random": shuffled(found["foil"][0], cases.images)}
+
+
+def shuffled(coarse: Tensor, images: Tensor) -> list[Tensor]:
+    """The cells of each map in random orders, which depend on the image alone and not on its batch.
+
+    They are drawn from a seed that is the SHA-256 of the image's pixels, rounded to whole 255ths.
+
+    Args:
+        coarse: (k, 1, h, w).
+        images: (k, 3, H, W) in [0, 1].
+
+    Returns:
+        ``DRAWS`` maps (k, 1, h, w).
+    """
+    cells = coarse.flatten(2)
+    draws = []
+    for image, own in zip(images, cells):
+        pixels = (image * 255).round().to(torch.uint8).cpu().contiguous().numpy().tobytes()
+        seed = int.from_bytes(hashlib.sha256(pixels).digest()[:7], "big")
+        generator = torch.Generator().manual_seed(seed)
+        orders = [torch.randperm(cells.shape[-1], generator=generator).to(own.device) for _ in range(DRAWS)]
+        draws.append(torch.stack([own[:, order] for order in orders]))
+    return [draw.reshape(coarse.shape) for draw in torch.stack(draws, dim=1)]
+
+
+def _cases(classifier: Classifier, batch: Batch, target: Tensor, foil: Tensor, used: Tensor) -> Cases:
+    layout = torch.channels_last if batch.images.is_contiguous(memory_format=torch.channels_last) else (
+        torch.contiguous_format)
+    images = batch.images[used].contiguous(memory_format=layout)
+    instead = perturbation.BASELINES[BASELINE](images, classifier) if len(images) else images
+    region = None if batch.parts is None else batch.parts[used][:, None] > SECOND
+    return Cases(images, instead, target[used], foil[used], region)
+
+
+def _outcomes(classifier: Classifier, cases: Cases, coarse: Tensor) -> Tensor:
+    """The effects of masking the highest relevance, share by share, and the share on the other bird, (k, 16)."""
+    large = relevance.upsample(coarse, (cases.images.shape[-2], cases.images.shape[-1]))
+    rank = perturbation.ranks(large)
+    columns = []
+    for share in SHARES:
+        mask = perturbation.remaining(rank, share, "highest")
+        logits = logits_of(classifier, perturbation.keep(cases.images, cases.instead, mask))
+        predicted = logits.argmax(-1)
+        columns += [predicted == cases.foil, predicted != cases.target, _margin(logits, cases.target, cases.foil)]
+    columns.append(torch.full((len(large),), torch.nan) if cases.region is None else
+                   localisation.share_inside(large, cases.region))
+    return torch.stack([column.double().to(large.device) for column in columns], dim=1)
+
+
+def _margin(logits: Tensor, target: Tensor, foil: Tensor) -> Tensor:
+    return contrast.original(logits, target) - contrast.original(logits, foil)
+
+
+def _known_area(region: Tensor) -> Tensor:
+    area = localisation.area(region)
+    return torch.where(area > 0, area, torch.nan)
+
+
+def _in_place(numbers: Tensor, used: Tensor) -> Tensor:
+    """Numbers (k, M) of some images among all, (n, M) float32, NaN for the others."""
+    table = torch.full((len(used), numbers.shape[1]), torch.nan, device=numbers.device)
+    table[used] = numbers.float()
+    return table
+
+
+def rows(values: Values) -> list[Row]:
+    """Averages over the images of each kind; maps are compared with ``random`` and ``original``, image by image.
+
+    The rows of ``before`` say what holds while nothing is masked, that of ``chance`` what a map gets by chance.
+    """
+    image, found = values[IMAGE].double(), []
+    for place in dict.fromkeys(tuple(parts(name)[:2]) for name in values if name != IMAGE):
+        metrics = _metrics({name: values[key(*place, name)].double() for name in MAPS}, image)
+        for kind, code in KINDS.items():
+            for metric, columns in metrics.items():
+                found += [{**dict(zip(COLUMNS, (*place, kind, name, share, metric, against))), **cell}
+                          for (name, share, against), cell in _compared(columns, image[:, 0] == code)]
+    return found
+
+
+def _metrics(own: dict[str, Tensor], image: Tensor) -> dict[str, dict[tuple[str, str], Tensor]]:
+    """The numbers of each image, (n,), by metric, and within it by map and share."""
+    found: dict[str, dict[tuple[str, str], Tensor]] = {}
+    for i, effect in enumerate(EFFECTS):
+        before = image[:, 1] if effect == "margin" else torch.zeros_like(image[:, 1])
+        found[effect] = {(BEFORE, "0"): before, **{
+            (name, str(share)): table[:, len(EFFECTS) * k + i]
+            for name, table in own.items() for k, share in enumerate(SHARES)}}
+    found[OTHER_BIRD] = {(CHANCE, ""): image[:, 2], **{(name, ""): table[:, -1] for name, table in own.items()}}
+    return found
+
+
+def _compared(columns: dict[tuple[str, str], Tensor], chosen: Tensor) -> list[tuple[tuple[str, str, str], Row]]:
+    """Averages of columns over the chosen images that all of them know; nothing where there is no such image."""
+    known = chosen & torch.stack(list(columns.values())).isfinite().all(0)
+    if not known.any():
+        return []
+    cells = [(name, share, against) for name, share in columns for against in AGAINST.get(name, ("",))]
+    vectors = [columns[name, share][known] for name, share, _ in cells]
+    references = [columns[against, share][known] if against else None for _, share, against in cells]
+    return list(zip(cells, estimates(vectors, references)))
+
+
+EXPERIMENT = Experiment(
+    "misclassified", "beyond the papers: does a wrong prediction turn right when what is blamed for it is masked?",
+    "misclassified.csv", measure, rows, (*GROUP, "layer"), wants_parts=True)
