@@ -1,4 +1,4 @@
-"""Local Sphinx extension of the book: MathJax from an installed package, an honest cache, clean pages.
+"""Local Sphinx extension of the book: MathJax from a package, an honest cache, clean pages, stills of explorables.
 
 Named in `_config.yml` under `sphinx.local_extensions`.
 """
@@ -11,11 +11,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from docutils import nodes
+from sphinx.transforms.post_transforms import SphinxPostTransform
+
 CACHE_NAME = ".jupyter_cache-"
 # What a chapter's outputs depend on besides its own cells.
 CACHE_INPUTS = ("pyproject.toml", "contrastlib/**/*", "book/results/**/*")
 # The combined MathJax component and its fonts; all that `tex-chtml-full` ever asks for.
 MATHJAX_FILES = ("tex-chtml-full.js", "output/chtml/fonts/woff-v2")
+# What an explorable shows with and without scripts.
+VIEW, STILL = "application/vnd.jupyter.widget-view+json", "image/png"
 
 
 def _cache_inputs(root: Path) -> Iterator[Path]:
@@ -85,9 +90,33 @@ def _clean_scripts(
     context["script_files"] = kept
 
 
+class StillForExplorable(SphinxPostTransform):
+    """Keep an explorable's still for readers whose page runs no script.
+
+    An explorable hands MyST-NB two things to choose from, its view and a picture. MyST-NB takes the view alone; the
+    picture goes in beside it, between `noscript` tags, so that a browser with scripts never asks for it.
+    """
+
+    default_priority = 3  # MyST-NB chooses at 4
+    formats = ("html",)
+
+    def run(self, **_: Any) -> None:
+        """Find the outputs that are both."""
+        for output in list(self.document.findall(nodes.container)):
+            kinds = {child.get("mime_type"): child for child in output.children if isinstance(child, nodes.Element)}
+            if output.get("nb_element") != "mime_bundle" or not {VIEW, STILL} <= set(kinds):
+                continue
+            view, still = kinds[VIEW], kinds[STILL]
+            output.remove(still)
+            view += nodes.raw("", "<noscript>", format="html")
+            view.extend(still.children)
+            view += nodes.raw("", "</noscript>", format="html")
+
+
 def setup(app: Any) -> dict[str, bool]:
     """Connect to Sphinx."""
     app.connect("config-inited", _set_cache)
     app.connect("builder-inited", _copy_mathjax)
     app.connect("html-page-context", _clean_scripts, priority=900)
+    app.add_post_transform(StillForExplorable)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -37,6 +37,7 @@
   class Model {
     #state;
     #handlers = new Map();
+    kernel = false; // explorables hide what only a kernel could answer
     constructor(record) { this.#state = withBuffers(record); }
     get(key) { return this.#state[key]; }
     set(key, value) {
