@@ -129,7 +129,7 @@ def block_picture(
         label: the true class, if it is known.
 
     Returns:
-        the state of the picture: in a page about 40 kB for 4 blocks of 8 x 8 patches and four variants, 200 kB for 12
+        what the browser gets, in a page about 40 kB for 4 blocks of 8 x 8 patches and four variants, 200 kB for 12
         of 16 x 16.
 
     Raises:

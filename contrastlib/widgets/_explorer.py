@@ -40,7 +40,7 @@ def picture(
         label: the true class, if it is known.
 
     Returns:
-        the state of the picture: about 100 kB in a page for 1000 classes at 7 x 7 places and one method.
+        what the browser gets, about 100 kB in a page for 1000 classes at 7 x 7 places and one method.
 
     Raises:
         ValueError: there is no method, shapes do not fit, a value is not finite, or the label is no class.
@@ -58,7 +58,7 @@ def picture(
 class ContrastExplorer(Explorable):
     r"""Choose a class, what it is held against, and see which pixels answer.
 
-    Holds the maps of all classes of each picture in eight bits (:class:`Compact`) and the logits. The browser forms
+    Holds the maps of all classes of each picture in eight bits and the logits. The browser forms
     :math:`\phi^t - \sum_{s \ne t} \alpha_s\, \phi^s` by itself, so that it needs no kernel. In a notebook every choice
     below can be read, set and linked to other widgets.
 

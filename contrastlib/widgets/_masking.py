@@ -42,7 +42,7 @@ def masked_picture(
         title: what the picture is called where there are several.
 
     Returns:
-        the state of the picture: about 15 kB in a page for maps of 7 x 7 places.
+        what the browser gets, about 15 kB in a page for maps of 7 x 7 places.
 
     Raises:
         ValueError: shapes do not fit, a map is not finite, or a curve leaves [0, 1].
