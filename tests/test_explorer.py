@@ -2,6 +2,8 @@
 
 import base64
 import io
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -147,3 +149,9 @@ def test_a_script_needs_no_file(name):
     text = script(name)
     assert "import " not in text
     assert text.count("export ") == text.count("export default") == 1
+
+
+def test_without_anywidget_it_says_what_to_install():
+    code = "import sys; sys.modules['anywidget'] = None; import contrastlib.widgets"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "pip install anywidget" in done.stderr

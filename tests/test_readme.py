@@ -29,7 +29,7 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-NAMES = ("one photo", "many", "transformers", "birds")
+NAMES = ("one photo", "explore", "many", "transformers", "birds")
 CODE = dict(zip(NAMES, re.findall(r"```python\n(.*?)```", README, re.DOTALL), strict=True))
 
 
@@ -40,6 +40,10 @@ def test_python(code, folder):
     if "savefig" in code:
         with Image.open(folder / "why.png") as picture:
             assert picture.width > 300
+    elif "LiveExplorer" in code:
+        explorer = names["explorer"]
+        assert explorer.names[explorer.target] == "tiger cat"
+        assert explorer.weights()[explorer.names.index("Egyptian cat")] == 1
     elif "attention_rollout" in code:
         assert names["attended"].shape == (2, 1, 128, 128)
         assert names["terms"].residual.abs().max() < 1e-3

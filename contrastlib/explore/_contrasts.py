@@ -109,9 +109,9 @@ def contrasts(
 class LiveExplorer(ContrastExplorer):
     """An explorer whose photographs a kernel explains in the background, while the notebook goes on.
 
-    A photograph comes from Python, by :meth:`open_photograph`, or from the reader, by the button for it. A later one takes the
-    place of one that is still being computed; the target becomes its most probable class. What cannot be explained is
-    said in the explorer, in its attribute ``problem``, and by :meth:`wait`.
+    A photograph comes from Python, by :meth:`open_photograph`, or from the reader, by the button for it. A later one
+    takes the place of one that is still being computed; the target becomes its most probable class. What cannot be
+    explained is said in the explorer, in its attribute ``problem``, and by :meth:`wait`.
     """
 
     def __init__(

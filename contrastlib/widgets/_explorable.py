@@ -4,7 +4,6 @@ import base64
 import io
 from typing import Any
 
-import anywidget
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
@@ -12,6 +11,12 @@ from PIL import Image
 
 from contrastlib.plotting import as_picture
 from contrastlib.widgets._bundle import HERE
+
+try:
+    import anywidget
+except ModuleNotFoundError as missing:
+    raise ModuleNotFoundError("the explorables need the package anywidget, which is not installed; install it with: "
+                              "pip install anywidget") from missing
 
 SIDE = 224
 """Pixels of the longer side of an embedded photograph."""

@@ -256,7 +256,8 @@ def test_words_stand_out_from_the_page(visit, theme):
     page.tab.evaluate(f"document.documentElement.dataset.theme = '{theme}'")
     shown.get_by_role("checkbox", name="why not Egyptian cat?").check()
     ground = "rgb(18, 18, 18)" if theme == "dark" else "rgb(255, 255, 255)"
-    for where in (".cl-says", ".cl-target .cl-name", ".cl-foil .cl-name"):
+    shown.get_by_role("button", name="keep this map beside").click()
+    for where in (".cl-says", ".cl-target .cl-name", ".cl-foil .cl-name", ".cl-beside figcaption", ".cl-rest"):
         colour = shown.locator(where).first.evaluate("e => getComputedStyle(e).color")
         assert _ratio(colour, ground) >= 4.5, (where, colour)
 
