@@ -2,7 +2,7 @@
 
 import { eighths, floats, largest } from "./maps.js";
 import { button, change, choices, element, field, follow, percent, select, shown, slider } from "./parts.js";
-import { gradient, paint, pixels, readable } from "./picture.js";
+import { gradient, offer, paint, readable } from "./picture.js";
 
 const PACE = 900; // milliseconds of a block while it plays
 const ASKED = ["original", "weighted"];
@@ -240,15 +240,10 @@ function render({ model, el }) {
     which.value = String(model.get("picture"));
   }
 
-  /* Takes in new pictures; photographs arrive a moment later and are drawn then. */
   function load() {
     known = model.get("pictures");
     pictures = known.map((state, number) => Object.assign(new BlockPicture(state), { number }));
-    which.fill(known.map((state, i) => [String(i), state.title || `picture ${i + 1}`]));
-    whichField.hidden = known.length < 2;
-    for (const picture of pictures) {
-      pixels(picture.state.photo).then((photo) => { picture.photo = photo; if (!gone) draw(); });
-    }
+    offer(pictures, which, whichField, () => { if (!gone) draw(); });
   }
 
   function draw() {

@@ -3,7 +3,7 @@
 import { combine, decode, floats, largest, ranked, softmax, temperature, weights } from "./maps.js";
 import { button, change, choices, element, field, follow, listed, percent, select, shown, slider, unique }
   from "./parts.js";
-import { gradient, paint, pixels, readable } from "./picture.js";
+import { gradient, offer, paint, readable } from "./picture.js";
 
 const ROWS = 8; // classes listed besides those chosen
 const CONTRASTS = [["original", "original"], ["max", "max"], ["weighted", "weighted"], ["mean", "mean"],
@@ -284,16 +284,11 @@ function render({ model, el }) {
     list.show(picture, asking, now, name, found);
   }
 
-  /* Takes in new pictures; photographs arrive a moment later and are drawn then. */
   function load() {
     known = model.get("pictures");
     pictures = known.map((state) => new Picture(state));
     list.forget();
-    which.fill(known.map((state, i) => [String(i), state.title || `picture ${i + 1}`]));
-    whichField.hidden = known.length < 2;
-    for (const picture of pictures) {
-      pixels(picture.state.photo).then((photo) => { picture.photo = photo; if (!gone) draw(); });
-    }
+    offer(pictures, which, whichField, () => { if (!gone) draw(); });
   }
 
   function draw() {

@@ -45,6 +45,15 @@ export async function pixels(source) {
   return context.getImageData(0, 0, canvas.width, canvas.height);
 }
 
+/* Offer pictures to choose from. Their photographs arrive a moment later and are drawn then. */
+export function offer(pictures, which, around, arrived) {
+  which.fill(pictures.map(({ state }, i) => [String(i), state.title || `picture ${i + 1}`]));
+  around.hidden = pictures.length < 2;
+  for (const picture of pictures) {
+    pixels(picture.state.photo).then((photo) => { picture.photo = photo; arrived(); });
+  }
+}
+
 /* Draw a map (h, w) over a photograph, zero in the middle of the colours. */
 export function paint(canvas, photo, { map, h, w }, { limit, colours, strength }) {
   const { width, height, data } = photo;
