@@ -27,7 +27,7 @@ MAY_USE = {
     "data": COMMON | {"data"},
     "selection": COMMON | {"selection", "models", "data"},
     "training": COMMON | {"training", "models", "data", "results"},
-    "explore": MEASURES | {"explore", "models", "data", "widgets"},  # it computes what the explorables show
+    "explore": MEASURES | {"explore", "models", "experiments", "widgets"},  # it computes what the explorables show
     "interop": MEASURES | {"interop", "models"},
     "results": COMMON | {"results"},
     "plotting": COMMON | {"results", "plotting"},

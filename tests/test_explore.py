@@ -114,12 +114,15 @@ def test_live_says_what_cannot_be_explained(content, says):
 
 
 def test_a_later_photograph_takes_the_place_of_one_being_computed():
-    began, go_on = threading.Event(), threading.Event()
+    began, go_on, running = threading.Event(), threading.Event(), []
 
     def slow(classifier, image, classes):
+        running.append(threading.current_thread())
         if not began.is_set():
             began.set()
             assert go_on.wait(30)
+        assert running == [threading.current_thread()]  # nobody else reads the network's layers meanwhile
+        running.clear()
         return grad_cam.class_maps(classifier, image, classes)
 
     explorer = explore.LiveExplorer(tiny(), images(1), {"slow": slow, "again": slow})
@@ -128,8 +131,8 @@ def test_a_later_photograph_takes_the_place_of_one_being_computed():
         explorer.wait(0.01)
     first = explorer._thread
     explorer.open_photograph(images(1, seed=2), "second")
-    explorer.wait(60)
     go_on.set()
+    explorer.wait(60)
     first.join(60)
     assert [state["title"] for state in explorer.pictures] == ["second"]
     assert explorer.progress == 1

@@ -1,6 +1,5 @@
 """The maps of a transformer at every block, as published and corrected."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -14,19 +13,16 @@ from contrastlib import contrast
 from contrastlib.attribution import AttentionRollout, Attentions, attention_relevance, attentions, grad_cam
 from contrastlib.attribution._attention import through_layers
 from contrastlib.contrast import Contrast
+from contrastlib.experiments.coherence import transformer
 from contrastlib.explore._contrasts import Photograph, by_title, prepared
 from contrastlib.models import Classifier
 from contrastlib.published import columns_normalised, gradient_of_scores, reversed_gradients
-from contrastlib.widgets import BlockExplorer
-from contrastlib.widgets._blocks import ASKED, BlockMethod, Reading, block_picture
+from contrastlib.widgets import ASKED, BlockExplorer, BlockMethod, Reading, block_picture
 
 SCORES: Mapping[str, Contrast] = {"original": contrast.original, "weighted": contrast.weighted,
                                   "probability": contrast.probability}
 PUBLISHED_SCORE = {"original": "original", "weighted": "probability"}
 """The review's "standard" maps explain the logit and have a ReLU, its "contrastive" ones the probability without."""
-
-FAMILIES = ((r"blocks\.(\d+)", "norm1", "attn"), (r"encoder\.layers\.encoder_layer_(\d+)", "ln_1", "self_attention"))
-"""How timm and torchvision call a block, what its attention reads, and its attention."""
 
 BEHIND = ("Behind the last block only the class token is read. The patches get no gradient, and there is no map "
           "(erratum 46).")
@@ -114,16 +110,15 @@ def blocks(
 
 def _places(classifier: Classifier) -> dict[str, tuple[str, str, str]]:
     """For each block, in order: where Grad-CAM is read, published behind and before the attention, and corrected."""
-    names = [name for name, _ in classifier.model.named_modules()]
-    for pattern, norm, attention in FAMILIES:
-        numbered = {int(match[1]): name for name in names if (match := re.fullmatch(pattern, name))}
-        places = {block: (f"{block}.{attention}", f"{block}.{norm}", block) for _, block in sorted(numbered.items())}
-        missing = {part for parts in places.values() for part in parts} - set(names)
-        if places and not missing:
-            return places
-    raise ValueError(f"{classifier.name} is no transformer whose blocks are known: timm's have blocks.0 with "
-                     "blocks.0.norm1 and blocks.0.attn, torchvision's encoder.layers.encoder_layer_0 with ln_1 and "
-                     "self_attention in it; use explore.contrasts for other networks")
+    family, blocks = transformer(classifier)
+    places = {block: (family.inside(block, "attention"), family.inside(block, "norm"), block)
+              for block in blocks.values()}
+    there = {name for name, _ in classifier.model.named_modules()}
+    missing = sorted({part for parts in places.values() for part in parts} - there)
+    if missing:
+        raise ValueError(f"{classifier.name} has blocks without attention, such as one without {missing[0]}; use "
+                         "explore.contrasts for networks that are no transformers")
+    return places
 
 
 def _frames(classifier: Classifier, image: Tensor, best: Sequence[tuple[int, str, float]],

@@ -28,6 +28,10 @@ CHUNK = 256
 """Classes whose maps are made at a time, between two reports of progress."""
 
 
+_AT_WORK = threading.Lock()
+"""Held while maps are computed in the background: two passes through one network would read each other's layers."""
+
+
 class StoppedError(Exception):
     """Another photograph came before the maps of this one were ready."""
 
@@ -111,7 +115,8 @@ class LiveExplorer(ContrastExplorer):
 
     A photograph comes from Python, by :meth:`open_photograph`, or from the reader, by the button for it. A later one
     takes the place of one that is still being computed; the target becomes its most probable class. What cannot be
-    explained is said in the explorer, in its attribute ``problem``, and by :meth:`wait`.
+    explained is said in the explorer, in its attribute ``problem``, and by :meth:`wait`. Until it returns, leave the
+    classifier alone: its layers are being read.
     """
 
     def __init__(
@@ -187,7 +192,8 @@ class LiveExplorer(ContrastExplorer):
 
         try:
             photo = Image.open(io.BytesIO(photograph)) if isinstance(photograph, bytes) else photograph
-            found = picture_of(self._classifier, photo, self._methods, title=title, progress=progress)
+            with _AT_WORK:
+                found = picture_of(self._classifier, photo, self._methods, title=title, progress=progress)
         except StoppedError:
             return
         except Exception as error:  # noqa: BLE001 - a thread has nobody else to tell
@@ -223,7 +229,7 @@ def prepared(classifier: Classifier, photograph: Photograph) -> Tensor:
 
 
 def _names(classifier: Classifier) -> Sequence[str]:
-    return classifier.class_names or [f"class {c}" for c in range(classifier.num_classes)]
+    return [classifier.class_name(c) for c in range(classifier.num_classes)]
 
 
 def _class_maps(method: Method, classifier: Classifier, image: Tensor, classes: list[int]) -> ClassMaps:

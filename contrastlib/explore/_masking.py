@@ -14,8 +14,7 @@ from contrastlib.explore._contrasts import Photograph, by_title, prepared
 from contrastlib.faithfulness import relative_probability
 from contrastlib.models import Classifier
 from contrastlib.perturbation import Order, logits_of
-from contrastlib.widgets import MaskingExplorer, masked_picture
-from contrastlib.widgets._masking import check_step
+from contrastlib.widgets import MaskingExplorer, check_step, masked_picture
 
 CONTRASTS: Mapping[str, Contrast] = {"original": contrast.original, "weighted": contrast.weighted}
 
@@ -88,8 +87,9 @@ def _masked(classifier: Classifier, image: Tensor, title: str, method: Callable[
         maps.append(found[:, 0].float().cpu().numpy())
         curves.append([[_curve(classifier, image, instead, ends, one[None], removed, step, target, other)
                         for one in rank] for removed in get_args(Order)])
-    return masked_picture(image[0].float().cpu().numpy(), instead[0].float().cpu().numpy(),
-                          [_name(classifier, int(c)) for c in classes], np.stack(maps), np.array(curves), title=title)
+    names = [classifier.class_name(int(c)) for c in classes]
+    return masked_picture(image[0].float().cpu().numpy(), instead[0].float().cpu().numpy(), names, np.stack(maps),
+                          np.array(curves), title=title)
 
 
 def _curve(classifier: Classifier, image: Tensor, instead: Tensor, ends: Tensor, rank: Tensor, removed: Order,
@@ -109,7 +109,3 @@ def _check_pairs(pairs: Sequence[Sequence[int]], photographs: int, classes: int)
     for pair in pairs:
         if len(set(pair)) != 2 or len(pair) != 2 or not all(0 <= c < classes for c in pair):
             raise ValueError(f"a pair is two different classes in [0, {classes}), got {list(pair)}")
-
-
-def _name(classifier: Classifier, c: int) -> str:
-    return classifier.class_name(c) if classifier.class_names else f"class {c}"

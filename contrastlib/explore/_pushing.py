@@ -75,7 +75,7 @@ def pushing(
         averages[name], errors[name] = _summary([before, *logits], truth)
         frames.append([_louder(images[shown], one, louder) for one in moved])
         chances.append(torch.stack([y[shown].softmax(-1)[classes] for y in (before, *logits)]))
-    names = [classifier.class_name(c) if classifier.class_names else f"class {c}" for c in classes]
+    names = [classifier.class_name(c) for c in classes]
     picture = pushed_picture(_array(images[shown]), frames, names, torch.stack(chances).float().cpu().numpy(),
                              louder=louder)
     return PushingExplorer(averages, errors, picture, size=size, images=len(images), **choices)

@@ -9,16 +9,6 @@ const ASKED = ["original", "weighted"];
 const NAMES = { published: "as published", corrected: "corrected" };
 const TRAITS = ["pictures", "picture", "target", "contrast", "method", "reading", "block", "strength", "colours"];
 
-/* Three digits, or two and a power of ten for what would be nothing but zeros. */
-function amount(value, sign = false) {
-  const size = Math.abs(value);
-  if (size === 0) return "0";
-  if (size >= 0.01) return shown(value, sign);
-  const [digits, power] = size.toExponential(1).split("e-");
-  const high = [...power].map((d) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[d]).join("");
-  return `${value < 0 ? "−" : sign ? "+" : ""}${digits}·10⁻${high}`;
-}
-
 /* One picture of the state; its frames are decoded when they are looked at. */
 class BlockPicture {
   constructor(state) {
@@ -183,7 +173,7 @@ function render({ model, el }) {
       const { canvas, field: cells } = panel;
       const value = cells[Math.floor(y * canvas.height) * canvas.width + Math.floor(x * canvas.width)];
       // What is no colour either is nothing but rounding.
-      values.push(`${NAMES[variant]} ${amount(Math.abs(value) < panel.limit / 255 ? 0 : value, true)}`);
+      values.push(`${NAMES[variant]} ${shown(Math.abs(value) < panel.limit / 255 ? 0 : value, true)}`);
     }
     here.textContent = values.length ? `here ${values.join(", ")}` : "";
   }
@@ -207,8 +197,8 @@ function render({ model, el }) {
     if (missing) return;
     panel.field = field;
     const limit = panel.limit = largest(found.map), [low, scale, high] = panel.legend.children;
-    low.textContent = amount(-limit);
-    high.textContent = amount(limit, true);
+    low.textContent = shown(-limit);
+    high.textContent = shown(limit, true);
     scale.style.background = gradient(model.get("colours"));
   }
 

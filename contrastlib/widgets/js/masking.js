@@ -3,7 +3,7 @@
 import { inked, lineChart, meanHeight, swatch } from "./chart.js";
 import { bytes, floats, upsample } from "./maps.js";
 import { change, choices, element, field, follow, listed, select, slider } from "./parts.js";
-import { pixels } from "./picture.js";
+import { offer, pixels } from "./picture.js";
 
 const ENDS = ["highest", "lowest"];
 const BETTER = { highest: "The lower curve ranks the evidence better.",
@@ -100,13 +100,10 @@ function render({ model, el }) {
       element("div", "cl-curves", {}, chart.node, element("div", "cl-under", {}, share), degrees, better)));
   el.append(root);
 
-  /* Takes in new pictures; photographs arrive a moment later and are drawn then. */
   function load() {
     known = model.get("pictures");
     pictures = known.map((state) => new MaskedPicture(state, contrasts.length, shares.length));
-    which.fill(known.map((state, i) => [String(i), state.title || `picture ${i + 1}`]));
-    whichField.hidden = known.length < 2;
-    for (const picture of pictures) picture.load().then(() => { if (!gone) draw(); });
+    offer(pictures, which, whichField, () => { if (!gone) draw(); }, (picture) => picture.load());
   }
 
   function drawChoices(names, asking) {

@@ -53,10 +53,13 @@ export function button(text, click) {
   return node;
 }
 
-/* Three digits, with the sign where it matters. */
+/* Up to three decimals, or two digits and a power of ten for what they would hide; with the sign where it matters. */
 export function shown(value, sign = false) {
-  const text = Math.abs(value) >= 100 ? value.toFixed(0) : Math.abs(value) >= 10 ? value.toFixed(1) : value.toFixed(3);
-  return (sign && value > 0 ? "+" : "") + text.replace("-", "−");
+  const size = Math.abs(value), before = value < 0 ? "−" : sign && value > 0 ? "+" : "";
+  if (size === 0) return "0";
+  if (size >= 0.001) return before + size.toFixed(size >= 100 ? 0 : size >= 10 ? 1 : 3);
+  const [digits, power] = size.toExponential(1).split("e-");
+  return `${before}${digits}·10⁻${[...power].map((d) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[d]).join("")}`;
 }
 
 export const percent = (share) =>

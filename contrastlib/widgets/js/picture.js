@@ -45,13 +45,13 @@ export async function pixels(source) {
   return context.getImageData(0, 0, canvas.width, canvas.height);
 }
 
+async function loadPhoto(picture) { picture.photo = await pixels(picture.state.photo); }
+
 /* Offer pictures to choose from. Their photographs arrive a moment later and are drawn then. */
-export function offer(pictures, which, around, arrived) {
+export function offer(pictures, which, around, arrived, load = loadPhoto) {
   which.fill(pictures.map(({ state }, i) => [String(i), state.title || `picture ${i + 1}`]));
   around.hidden = pictures.length < 2;
-  for (const picture of pictures) {
-    pixels(picture.state.photo).then((photo) => { picture.photo = photo; arrived(); });
-  }
+  for (const picture of pictures) load(picture).then(arrived);
 }
 
 /* Draw a map (h, w) over a photograph, zero in the middle of the colours. */
