@@ -1,7 +1,6 @@
 """The maps of a transformer at every block, as published and corrected."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from contrastlib import contrast
 from contrastlib.attribution import AttentionRollout, Attentions, attention_relevance, attentions, grad_cam
 from contrastlib.attribution._attention import through_layers
 from contrastlib.contrast import Contrast
-from contrastlib.experiments.coherence import transformer
+from contrastlib.experiments.coherence import outputs_of, transformer
 from contrastlib.explore._contrasts import Photograph, by_title, prepared
 from contrastlib.models import Classifier
 from contrastlib.published import columns_normalised, gradient_of_scores, reversed_gradients
@@ -165,7 +164,7 @@ def _grad_cams(classifier: Classifier, image: Tensor, targets: Sequence[int],
                places: Mapping[str, tuple[str, str, str]]) -> NDArray[np.float32]:
     """(2, 2, B, 3, h, w), NaN where the gradient is zero: one pass forward, one back for each target and score."""
     with torch.inference_mode(False), torch.enable_grad():
-        with _kept(classifier, [name for parts in places.values() for name in parts]) as outputs:
+        with outputs_of(classifier, [name for parts in places.values() for name in parts]) as outputs:
             logits = classifier(image.detach().clone().requires_grad_())
         found = {}
         for t in targets:
@@ -187,21 +186,3 @@ def _grad_cams(classifier: Classifier, image: Tensor, targets: Sequence[int],
 
     return np.array([[[variants(t, name, parts).cpu().numpy() for parts in places.values()] for name in ASKED]
                      for t in targets], np.float32)
-
-
-@contextmanager
-def _kept(classifier: Classifier, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
-    """What the named modules give in a pass, by name; of torchvision's attention, which gives two things, the first."""
-    outputs: dict[str, Tensor] = {}
-
-    def keeper(name: str) -> torch.utils.hooks.RemovableHandle:
-        def keep(_module: object, _args: object, output: Tensor | tuple[Tensor, ...]) -> None:
-            outputs[name] = output if isinstance(output, Tensor) else output[0]
-        return classifier.model.get_submodule(name).register_forward_hook(keep)
-
-    handles = [keeper(name) for name in names]
-    try:
-        yield outputs
-    finally:
-        for handle in handles:
-            handle.remove()

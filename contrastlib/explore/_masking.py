@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from contrastlib import contrast, perturbation, relevance
 from contrastlib.attribution import grad_cam
 from contrastlib.contrast import Contrast
+from contrastlib.evaluation import relative_probability
 from contrastlib.explore._contrasts import Photograph, by_title, prepared
-from contrastlib.faithfulness import relative_probability
 from contrastlib.models import Classifier
 from contrastlib.perturbation import Order, logits_of
 from contrastlib.widgets import MaskingExplorer, check_step, masked_picture

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from contrastlib import contrast, faithfulness, uncertainty
+from contrastlib import contrast, evaluation
 from contrastlib.contrast import Contrast
 from contrastlib.models import Classifier
 from contrastlib.perturbation import gradient_sign, logits_of
@@ -95,10 +95,10 @@ def _pushed(classifier: Classifier, images: Tensor, truth: Tensor, score: Contra
 
 def _summary(logits: Sequence[Tensor], truth: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Averages of accuracy, p_t and the change of y_t after 0 to S steps, standard errors of changes; (S + 1, 3)."""
-    outcomes = torch.stack([faithfulness.outcome(y, truth).double() for y in logits])  # (S + 1, N, 3)
+    outcomes = torch.stack([evaluation.outcome(y, truth).double() for y in logits])  # (S + 1, N, 3)
     changes = outcomes - outcomes[:1]
     averages = torch.cat([outcomes[..., :2], changes[..., 2:]], dim=-1).mean(1)
-    errors = torch.stack([uncertainty.standard_error(row) for row in changes])
+    errors = torch.stack([evaluation.standard_error(row) for row in changes])
     return averages.float().cpu().numpy(), errors.float().cpu().numpy()
 
 

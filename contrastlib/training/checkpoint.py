@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from contrastlib.atomic import replace, replace_text
+from contrastlib.store import replace, replace_text
 from contrastlib.training.recipe import Recipe
 
 CHECKPOINT, RECORD, BEST, LAST = "checkpoint.pt", "record.json", "best.safetensors", "last.safetensors"
