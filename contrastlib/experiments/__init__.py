@@ -70,7 +70,8 @@ def run(name: str, network: "str | Classifier", images: "str | ImageDataset", *,
     own = {choice: choices.pop(choice) for choice in [*choices] if choice in Setting.__dataclass_fields__}
     if not isinstance(images, str):
         own["split"] = images.split
-    setting = Setting(getattr(network, "name", network), getattr(images, "name", images), **own)
+    setting = Setting(network if isinstance(network, str) else network.name,
+                      images if isinstance(images, str) else images.name, **own)
     with tempfile.TemporaryDirectory() as spare:
         return runner.run(by_name(name), setting, runner.Options(folder or spare, **choices), report,
                           classifier=None if isinstance(network, str) else network,
