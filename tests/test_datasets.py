@@ -1,5 +1,6 @@
 """Data sets: what is in them, what they say about images that are missing, and how their index files may be wrong."""
 
+import io
 import json
 import os
 import pickle
@@ -28,7 +29,7 @@ from dataset_files import (
 from PIL import Image
 from torch.utils.data import DataLoader, default_collate
 
-from contrastlib import data
+from contrastlib import data, pictures
 from contrastlib.data import (
     DataError,
     DataNotFoundError,
@@ -39,6 +40,7 @@ from contrastlib.data import (
     UnknownNameError,
     UnreadableImageError,
     batches,
+    to_tensor,
     tracked,
 )
 
@@ -124,12 +126,68 @@ def test_a_subset_keeps_the_order_and_the_classes(birds):
         birds.subset([0, -4])
 
 
-def test_pictures_of_other_kinds_are_rgb(birds):
-    paths = birds.items
-    Image.new("L", (3, 3), 7).save(paths[0], "JPEG")
-    Image.new("CMYK", (3, 3)).save(paths[1], "JPEG")
-    assert [birds.picture(i).mode for i in range(2)] == ["RGB"] * 2
-    assert birds.picture(0).getpixel((0, 0)) == (7, 7, 7)
+def _saved(picture, path, suffix, **options):
+    """A picture under a name that may say something else than its content, as in ImageNet."""
+    file = io.BytesIO()
+    picture.save(file, suffix, **options)
+    path.write_bytes(file.getvalue())
+
+
+def _palette():
+    picture = Image.new("P", (2, 1))
+    picture.putpalette([200, 0, 0, 0, 0, 200])
+    picture.putpixel((1, 0), 1)
+    return picture
+
+
+def _half_red():
+    picture = Image.new("RGBA", (2, 1), (200, 0, 0, 0))
+    picture.putpixel((1, 0), (200, 0, 0, 128))
+    return picture
+
+
+def _held(orientation, turned_from):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return Image.fromarray(np.array(turned_from, np.uint8)), "PNG", {"exif": exif}
+
+
+RED, BLUE, WHITE, PINK = [200, 0, 0], [0, 0, 200], [255] * 3, [227, 127, 127]
+UPRIGHT = [[[1, 2, 3], [4, 5, 6]]]
+KINDS = {
+    "grey": (Image.new("L", (2, 1), 7), "PNG", {}, [[[7] * 3] * 2]),
+    "bits": (Image.new("1", (2, 1), 1), "PNG", {}, [[WHITE] * 2]),
+    "sixteen bits": (Image.fromarray(np.array([[256, 65535]], np.uint16)), "PNG", {}, [[[1] * 3, WHITE]]),
+    "four colours": (Image.new("CMYK", (2, 1), (0, 255, 255, 0)), "TIFF", {}, [[[255, 0, 0]] * 2]),
+    "palette": (_palette(), "PNG", {}, [[RED, BLUE]]),
+    "palette with a hole": (_palette(), "PNG", {"transparency": 0}, [[WHITE, BLUE]]),
+    "half transparent": (_half_red(), "PNG", {}, [[WHITE, PINK]]),
+    "grey and transparent": (Image.new("LA", (2, 1), (9, 0)), "PNG", {}, [[WHITE] * 2]),
+    "one colour stands for a hole": (Image.new("RGB", (2, 1), (1, 2, 3)), "PNG", {"transparency": (1, 2, 3)},
+                                     [[WHITE] * 2]),
+    "the top is right": (*_held(6, [[[4, 5, 6]], [[1, 2, 3]]]), UPRIGHT),  # as Exif defines it: where the first row goes
+    "the top is left": (*_held(8, [[[1, 2, 3]], [[4, 5, 6]]]), UPRIGHT),
+    "upside down": (*_held(3, [[[4, 5, 6], [1, 2, 3]]]), UPRIGHT),
+    "mirrored": (*_held(2, [[[4, 5, 6], [1, 2, 3]]]), UPRIGHT),
+}
+
+
+@pytest.mark.parametrize(("picture", "suffix", "options", "right"), KINDS.values(), ids=KINDS)
+def test_a_picture_is_read_alike_from_a_data_set_by_its_path_and_opened(birds, picture, suffix, options, right):
+    path = birds.items[1]
+    _saved(picture, path, suffix, **options)
+    assert np.asarray(birds.picture(1)).tolist() == right
+    assert np.asarray(pictures.read(path)).tolist() == right
+    with Image.open(path) as opened:
+        assert np.asarray(pictures.rgb(opened)).tolist() == right
+    assert torch.equal(birds[1].image, torch.tensor(right).permute(2, 0, 1) / 255)
+    assert torch.equal(birds.prepared(to_tensor)[1].image, birds[1].image)
+
+
+def test_a_picture_without_a_stated_range_is_unreadable(birds):
+    _saved(Image.new("F", (2, 2), 0.5), birds.items[0], "TIFF")
+    with pytest.raises(UnreadableImageError, match=rf"{birds.ids[0]}: cannot be decoded \(.* the mode 'F'\)"):
+        birds.picture(0)
 
 
 # Digest
