@@ -165,7 +165,7 @@ KINDS = {
     "grey and transparent": (Image.new("LA", (2, 1), (9, 0)), "PNG", {}, [[WHITE] * 2]),
     "one colour stands for a hole": (Image.new("RGB", (2, 1), (1, 2, 3)), "PNG", {"transparency": (1, 2, 3)},
                                      [[WHITE] * 2]),
-    "the top is right": (*_held(6, [[[4, 5, 6]], [[1, 2, 3]]]), UPRIGHT),  # as Exif defines it: where the first row goes
+    "the top is right": (*_held(6, [[[4, 5, 6]], [[1, 2, 3]]]), UPRIGHT),  # where the first row belongs
     "the top is left": (*_held(8, [[[1, 2, 3]], [[4, 5, 6]]]), UPRIGHT),
     "upside down": (*_held(3, [[[4, 5, 6], [1, 2, 3]]]), UPRIGHT),
     "mirrored": (*_held(2, [[[4, 5, 6], [1, 2, 3]]]), UPRIGHT),
