@@ -341,6 +341,9 @@ CUB_FAULTS = {
     "another class than the folder": (
         "image_class_labels.txt", "4 3\n", "4 1\n",
         r"images\.txt, line 4: image 4 lies in the folder 003.*it is of the class 001"),
+    "a folder of no class": (
+        "images.txt", "1 001.Black_footed_Albatross/0000.jpg", "1 002.Unknown/0000.jpg",
+        r"images\.txt, line 1: image 1 lies in the folder 002\.Unknown.*it is of the class 001"),
     "a number twice": ("images.txt", "2 001", "1 001", r"images\.txt, line 2: the number 1 stands already in line 1"),
     "an image twice": ("images.txt", "0001.jpg\n3", "0000.jpg\n3",
                        r"images\.txt, line 2: the image 001\S*/0000\.jpg stands already in line 1"),

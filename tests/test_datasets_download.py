@@ -151,6 +151,18 @@ def test_a_connection_that_breaks_leaves_nothing(root, monkeypatch):
     assert names(root) == []
 
 
+@pytest.mark.usefixtures("host")
+def test_whoever_stops_it_finds_nothing_half_done(root, monkeypatch):
+    def stopped(archive, path, **options):
+        archive.extract(archive.next(), path, **options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tarfile.TarFile, "extractall", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        data.load("cub200", root=root, download=True)
+    assert names(root) == []
+
+
 @pytest.mark.usefixtures("nobody")
 @pytest.mark.parametrize("name", ["../escaped.txt", "CUB_200_2011/../../escaped.txt"])
 def test_a_member_that_would_escape_is_refused(root, official, name):

@@ -358,7 +358,8 @@ def _check_cub(classes: dict[int, _Line], images: dict[int, _Line], labels: dict
     for table in (labels, splits):
         _check_listed(images, table)
         _check_listed(table, images)
-    folders = {line.text for line in classes.values()}  # classes.txt may also call the classes something else
+    folders = {image.text.split("/")[0] for image in images.values()}
+    alike = any(line.text in folders for line in classes.values())  # or classes are called otherwise than folders
     for number, image in images.items():
         label, split, parts = labels[number], splits[number], PurePosixPath(image.text).parts
         if split.text not in ("0", "1"):
@@ -367,7 +368,7 @@ def _check_cub(classes: dict[int, _Line], images: dict[int, _Line], labels: dict
             raise label.fault(f"the class {label.text} is not in classes.txt")
         if len(parts) < 2 or image.text.startswith("/") or ".." in parts:
             raise image.fault(f"expected a path such as class/image, got {image.text!r}")
-        if parts[0] in folders and parts[0] != classes[int(label.text)].text:
+        if alike and parts[0] != classes[int(label.text)].text:
             raise image.fault(f"image {number} lies in the folder {parts[0]}, and image_class_labels.txt says that it "
                               f"is of the class {classes[int(label.text)].text}")
 
