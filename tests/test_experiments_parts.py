@@ -10,8 +10,7 @@ import torch
 from dataset_files import cub
 from PIL import Image
 
-from contrastlib.data import DataWarning, birds
-from contrastlib.data.dataset import Problem, UnreadableImageError, to_tensor
+from contrastlib.data import DataWarning, Problem, UnreadableImageError, birds, to_tensor
 from contrastlib.experiments import Experiment, Setting, by_name, runner
 from contrastlib.experiments.runner import Options
 

@@ -18,8 +18,7 @@ from torch import Tensor, nn
 from torch.distributed.rendezvous import rendezvous
 
 from contrastlib import data, models, store, tables
-from contrastlib.data.dataset import DataWarning, ImageDataset, Sample, told
-from contrastlib.data.places import VARIABLE
+from contrastlib.data import VARIABLE, DataWarning, ImageDataset, Sample, describe
 from contrastlib.experiments import provenance, selection
 from contrastlib.experiments.experiment import Batch, Experiment, Setting, Values
 from contrastlib.experiments.shards import Shards, joined
@@ -216,7 +215,7 @@ class _Run:
         """The rows, which are also put into the tables of this run."""
         everything = joined([shards.load(number) for number in range(len(shards.parts))])
         if not everything.values:
-            raise ValueError(f"no image can be read: {told(everything.problems)}")
+            raise ValueError(f"no image can be read: {describe(everything.problems)}")
         if everything.problems:
             warnings.warn(f"{self.dataset.name}: {len(everything.problems)} of {sum(map(len, shards.parts))} images "
                           "cannot be read and are left out", DataWarning, stacklevel=3)

@@ -18,8 +18,7 @@ import torch
 from torch import Tensor
 
 from contrastlib import store
-from contrastlib.data.dataset import DataWarning, ImageDataset, Problem, Progress, Sample, told, tracked
-from contrastlib.data.places import cache_home
+from contrastlib.data import DataWarning, ImageDataset, Problem, Progress, Sample, cache_home, describe, tracked
 from contrastlib.experiments import provenance
 from contrastlib.experiments.experiment import Values
 from contrastlib.experiments.shards import Shard, Shards, joined
@@ -199,7 +198,7 @@ def predict(classifier: Classifier, dataset: ImageDataset, *, batch_size: int = 
                 warnings.warn(f"the predictions cannot be kept in {folder}: {error}", CacheWarning, stacklevel=2)
                 found = _shard(classifier, dataset, Path(spare), key, batch_size, workers, progress)
     if found.problems:
-        warnings.warn(f"{dataset.name} {dataset.split}: {told(found.problems)}", DataWarning, stacklevel=2)
+        warnings.warn(f"{dataset.name} {dataset.split}: {describe(found.problems)}", DataWarning, stacklevel=2)
     bad = {problem.id for problem in found.problems}
     positions = [i for i, name in enumerate(dataset.ids) if name not in bad]
     return Predictions(tuple(dataset.ids[i] for i in positions),

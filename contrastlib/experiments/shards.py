@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 
 from contrastlib import store
-from contrastlib.data.dataset import ImageDataset, Problem, Sample
-from contrastlib.data.reading import batches
+from contrastlib.data import ImageDataset, Problem, Sample, batches
 from contrastlib.experiments.experiment import Values
 
 Measure = Callable[[list[Sample], list[int]], Values]
