@@ -146,7 +146,7 @@ class PushingExplorer(Explorable):
         with style():
             figure = BookFigure(figsize=(WIDTH, 2.5), layout="constrained")
             panels = figure.subplots(1, len(METRICS))
-            for m, (ax, title) in enumerate(zip(panels, ("accuracy", "probability $p_t$", "change of logit $y_t$"))):
+            for m, (ax, title) in enumerate(zip(panels, ("accuracy", "probability pₜ", "change of logit yₜ"))):
                 ax.grid(color="#ececec", linewidth=0.6)
                 for name in self.contrasts:
                     value, error = self.averages(name)[:, m], 1.96 * self.standard_errors(name)[:, m]
