@@ -13,11 +13,11 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "contrastlib"
 
 # A room may use rooms of its own row and of the rows above it that its entry names; nothing else.
-COMMON = {"names", "pictures", "atomic", "rows", "uncertainty", "store", "tables"}  # they know nothing of the rest
+COMMON = {"names", "pictures", "store", "tables"}  # they know nothing of the rest
 IDEAS = COMMON | {"contrast", "hooks", "relevance"}
 METHODS = IDEAS | {"attribution"}
-MEASURES = METHODS | {"perturbation", "faithfulness", "localisation", "published"}
-DRAWING = ["results", "plotting", "widgets"]  # each may use those before it; none knows torch
+MEASURES = METHODS | {"perturbation", "evaluation", "published"}
+DRAWING = ["store", "tables", "plotting", "widgets"]  # each may use those before it; none knows torch
 MAY_USE = {
     **dict.fromkeys(COMMON, COMMON),
     **dict.fromkeys(IDEAS - COMMON, IDEAS),
@@ -25,13 +25,11 @@ MAY_USE = {
     **dict.fromkeys(MEASURES - METHODS, MEASURES | {"models", "data"}),
     "models": COMMON | {"models"},
     "data": COMMON | {"data"},
-    "selection": COMMON | {"selection", "models", "data"},
-    "training": COMMON | {"training", "models", "data", "results"},
+    "training": COMMON | {"training", "models", "data"},
     "explore": MEASURES | {"explore", "models", "experiments", "widgets"},  # it computes what the explorables show
     "interop": MEASURES | {"interop", "models"},
-    "results": COMMON | {"results"},
-    "plotting": COMMON | {"results", "plotting"},
-    "widgets": COMMON | {"results", "plotting", "widgets"},
+    "plotting": COMMON | {"plotting"},
+    "widgets": COMMON | {"plotting", "widgets"},
 }
 ANYTHING = {"experiments", "__main__", "__init__"}  # they stand on all the others
 NO_TORCH = ("torch", "torchvision", "timm", "safetensors.torch", "captum")

@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from contrastlib.experiments.registry import by_name
 from PIL import Image
 
 from contrastlib.__main__ import parser as contrastlib_parser
 from contrastlib.data import photographs
+from contrastlib.experiments import by_name
 from contrastlib.experiments.__main__ import chosen
 from contrastlib.experiments.__main__ import parser as experiments_parser
 from contrastlib.training.__main__ import parser as training_parser
