@@ -5,16 +5,7 @@ figure shows itself in a notebook when it is the last value of a cell; ``figure.
 """
 
 from contrastlib.plotting.changes import changes
-from contrastlib.plotting.lines import (
-    PUBLISHED_NORMS,
-    by_block,
-    by_log_odds,
-    curves,
-    flips,
-    lines,
-    norms,
-    removal_curves,
-)
+from contrastlib.plotting.lines import PUBLISHED_NORMS, by_block, by_log_odds, curves, flips, lines, norms, removal_curves
 from contrastlib.plotting.maps import as_map, as_picture, compare, confusion, gallery, map_grid, overlay
 from contrastlib.plotting.masked import masked
 from contrastlib.plotting.style import (

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
 from contrastlib.plotting.rows import Rows, chosen, distinct, floats, only
