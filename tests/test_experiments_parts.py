@@ -12,7 +12,6 @@ from PIL import Image
 
 from contrastlib.data import DataWarning, Problem, UnreadableImageError, birds, to_tensor
 from contrastlib.experiments import Experiment, Setting, by_name, runner
-from contrastlib.experiments.runner import Options
 
 SMALL = Setting("birds_vgg", "drawn_birds", "hard", limit=7, shard=3, layers=("features.27=grad_cam",))
 POSITIONS = [[0, 228, 457], [685, 914, 1142], [1371]]  # seven of 1600, spread evenly
@@ -29,7 +28,7 @@ def looking(seen: list, wants_parts: bool = True) -> Experiment:
 
 
 def run(experiment: Experiment, folder: Path, setting: Setting = SMALL, **options) -> None:
-    runner.run(experiment, setting, Options(folder, device="cpu", **options))
+    runner.run(experiment, setting, folder, device="cpu", **options)
 
 
 def forbidden(*_arguments):

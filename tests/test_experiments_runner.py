@@ -22,7 +22,7 @@ from contrastlib import data, experiments, models, tables
 from contrastlib.data import DataWarning, birds
 from contrastlib.experiments import Setting, by_name, provenance, runner
 from contrastlib.experiments import __main__ as cli
-from contrastlib.experiments.runner import ChangedRunError, Options
+from contrastlib.experiments.runner import ChangedRunError
 from contrastlib.experiments.shards import ShardWarning
 
 DOMINANCE = by_name("dominance")
@@ -30,7 +30,7 @@ SMALL = Setting("birds_vgg", "drawn_birds", "hard", limit=12, layers=("features.
 
 
 def run(folder: Path, setting: Setting = SMALL, experiment=DOMINANCE, report=None, **options):
-    return runner.run(experiment, setting, Options(folder, device="cpu", **options), report)
+    return runner.run(experiment, setting, folder, device="cpu", report=report, **options)
 
 
 def table(folder: Path) -> bytes:

@@ -39,7 +39,7 @@ def test_the_effect_of_precision_is_that_of_the_rows(precision):
 
 
 def test_every_table_says_what_made_each_of_its_groups():
-    made = {(line.table, line.group) for line in provenance.of_tables(RESULTS)}
+    made = {(line["table"], line["group"]) for line in provenance.of_tables(RESULTS)}
     for name in TABLES:
         columns = ["classifier", "data set", "split", "images", "precision"]
         columns += ["layer"] if name.startswith("masking") else []
@@ -50,7 +50,6 @@ def test_every_table_says_what_made_each_of_its_groups():
 def test_the_page_lists_what_the_rows_were_made_by():
     assert "```{made-by} results" in PAGE
     for line in provenance.of_tables(RESULTS):
-        commit = line.about["commit"]
-        assert re.fullmatch(r"[0-9a-f]{12}", commit), f"{line.table}, {line.group}: made by files in no commit"
-        assert line.verdict.startswith("code ")
-        assert len(line.about["code"]) == len(provenance.digest("contrastlib.experiments.masking")) == 16
+        assert re.fullmatch(r"[0-9a-f]{12}", line["commit"]), f"{line['group']}: made by files in no commit"
+        assert line["verdict"].startswith("code ")
+        assert len(line["code"]) == len(provenance.digest("contrastlib.experiments.masking")) == 16

@@ -30,12 +30,11 @@ class MadeBy(SphinxDirective):
         return [_table([_cells(line) for line in made])]
 
 
-def _cells(made: provenance.Made) -> list[str]:
-    about = made.about
-    minutes = f"{about['seconds'] / 60:.0f} min" if about["seconds"] >= 90 else f"{about['seconds']:.0f} s"
-    code = made.verdict.removeprefix("code ").replace("unchanged since", "unchanged").replace("has ", "")
-    when = f"{about['date']} {about['commit'][:8]}"
-    return [made.table.removesuffix(".csv"), made.group, str(about["images"]), minutes, when, code]
+def _cells(made: dict[str, Any]) -> list[str]:
+    minutes = f"{made['seconds'] / 60:.0f} min" if made["seconds"] >= 90 else f"{made['seconds']:.0f} s"
+    code = made["verdict"].removeprefix("code ").replace("unchanged since", "unchanged").replace("has ", "")
+    when = f"{made['date']} {made['commit'][:8]}"
+    return [made["table"].removesuffix(".csv"), made["group"], str(made["images"]), minutes, when, code]
 
 
 def _table(lines: list[list[str]]) -> nodes.table:

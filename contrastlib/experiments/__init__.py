@@ -18,7 +18,6 @@ if TYPE_CHECKING:  # torch takes seconds to import, which `--help` and `status` 
     import pandas as pd
 
     from contrastlib.data import ImageDataset
-    from contrastlib.experiments.runner import Report
     from contrastlib.models import Classifier
 
 __all__ = ["PROFILES", "Experiment", "Setting", "by_name", "run"]
@@ -45,7 +44,7 @@ def by_name(name: str) -> Experiment:
 
 
 def run(name: str, network: "str | Classifier", images: "str | ImageDataset", *, folder: str | Path | None = None,
-        report: "Report | None" = None, **choices: Any) -> "pd.DataFrame":
+        **choices: Any) -> "pd.DataFrame":
     """Run an experiment, and give its rows.
 
     Args:
@@ -53,9 +52,8 @@ def run(name: str, network: "str | Classifier", images: "str | ImageDataset", *,
         network: a classifier, in evaluation mode, or a name that :func:`contrastlib.models.load` knows.
         images: a data set, or a name that :func:`contrastlib.data.load` knows, whose ``split`` is then a choice.
         folder: keeps what is done, so that the same call goes on where it was interrupted; None keeps nothing.
-        report: called with what is being done, how much of it is done, and how much there is.
-        choices: fields of :class:`~contrastlib.experiments.experiment.Setting`, such as ``limit=16``, and of
-            :class:`~contrastlib.experiments.runner.Options`, such as ``device="cpu"``.
+        choices: fields of :class:`~contrastlib.experiments.experiment.Setting`, such as ``limit=16``, and what
+            :func:`contrastlib.experiments.runner.run` takes, such as ``device="cpu"``.
 
     Returns:
         a row for each number of the table, its columns as :func:`contrastlib.tables.load` gives them.
@@ -68,11 +66,13 @@ def run(name: str, network: "str | Classifier", images: "str | ImageDataset", *,
     from contrastlib.experiments import runner
 
     own = {choice: choices.pop(choice) for choice in [*choices] if choice in Setting.__dataclass_fields__}
-    if not isinstance(images, str):
-        own["split"] = images.split
-    setting = Setting(network if isinstance(network, str) else network.name,
-                      images if isinstance(images, str) else images.name, **own)
+    if isinstance(network, str):
+        model = network
+    else:
+        model, choices["classifier"] = network.name, network
+    if isinstance(images, str):
+        dataset = images
+    else:
+        dataset, choices["dataset"], own["split"] = images.name, images, images.split
     with tempfile.TemporaryDirectory() as spare:
-        return runner.run(by_name(name), setting, runner.Options(folder or spare, **choices), report,
-                          classifier=None if isinstance(network, str) else network,
-                          dataset=None if isinstance(images, str) else images)
+        return runner.run(by_name(name), Setting(model, dataset, **own), folder or spare, **choices)

@@ -121,14 +121,13 @@ def run_experiment(args: argparse.Namespace) -> None:
     progress = Progress(experiment.name)
     from contrastlib.experiments import runner
 
-    options = runner.Options(folder, args.root, args.device, args.workers, tuple(Path(path) for path in args.table),
-                             args.restart, args.accept_changes)
     try:
-        rows = runner.run(experiment, setting, options, progress)
+        rows = runner.run(experiment, setting, folder, root=args.root, device=args.device, workers=args.workers,
+                          tables=args.table, restart=args.restart, accept=args.accept_changes, report=progress)
     finally:
         progress.close()
     if len(rows):
-        _say(f"{len(rows)} rows in {', '.join(map(str, (folder / runner.ROWS, *options.tables)))}")
+        _say(f"{len(rows)} rows in {', '.join(map(str, (folder / runner.ROWS, *args.table)))}")
 
 
 def chosen(experiment: Experiment, args: argparse.Namespace) -> Setting:
@@ -210,8 +209,7 @@ def show_status(args: argparse.Namespace) -> None:
     for folder in folders:
         _say(provenance.of_run(folder))
     for made in provenance.of_tables(Path(args.tables)):
-        _say(f"{made.table}: {made.group}; {made.about['images']} images, commit {made.about['commit']}, "
-             f"{made.verdict}")
+        _say("{table}: {group}; {images} images, commit {commit}, {verdict}".format_map(made))
     if not folders and not Path(args.tables).is_dir():
         _say(f"no runs in runs/ and no tables in {args.tables}")
 

@@ -1,7 +1,7 @@
 """Where maps of a transformer lie, block by block: on the bird, on the parts that tell species apart, or nowhere."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -65,11 +65,11 @@ def measure(classifier: Classifier, batch: Batch, setting: Setting) -> Values:
         logits = classifier(batch.images)
     found: Values = {}
     for target, (one, other) in best_two(logits, setting).items():
-        regions = _regions(batch, one, other)
-        found[target, CHANCE, "", ""] = _chance(regions, len(batch.images))
+        regions = batch.bird, _telling(batch, one, other)
+        found[target, CHANCE, "", ""] = _chance(*regions)
         for name, score in CONTRASTS.items():
             for method, block, maps in all_maps(classifier, batch.images, one, score):
-                found[target, method, block, name] = _metrics(maps, regions, batch.images.shape[-2:])
+                found[target, method, block, name] = _metrics(maps, *regions)
     return found
 
 
@@ -163,41 +163,31 @@ def _at_layers(classifier: Classifier, images: Tensor, target: Tensor, score: Co
             yield method, str(block), rule.combine(layout.to_map(outputs[name].detach()), gradient)
 
 
-def _regions(batch: Batch, target: Tensor, other: Tensor) -> dict[str, Tensor] | None:
-    """The bird in front, and those of its parts in which it differs from the other species, (n, 1, H, W) bool.
+def _telling(batch: Batch, target: Tensor, other: Tensor) -> Tensor:
+    """Those parts of the bird in front in which it differs from the other species, (n, 1, H, W) bool.
 
-    None where nothing is known of the pictures. The second region is empty for species of two genera, and where the
-    part that differs is hidden or missing on this bird.
+    Nowhere for species of two genera, and where the part that differs is hidden or missing on this bird, or not known.
     """
-    bird = batch.bird
-    if bird is None or batch.parts is None:
-        return None
-    codes = batch.parts[:, None].long()
-    table = torch.zeros(len(codes), 256, dtype=torch.bool, device=codes.device)
-    for i, (t, s) in enumerate(zip(target.tolist(), other.tolist())):
+    if batch.parts is None:
+        return batch.bird
+    table = torch.zeros(len(batch.parts), 256, dtype=torch.bool, device=batch.parts.device)
+    for row, t, s in zip(table, target.tolist(), other.tolist()):
         if SPECIES[t].genus == SPECIES[s].genus:  # between genera nearly the whole bird tells
-            table[i, [CODES[part] for part in telling_parts(t, s)]] = True
-    telling = torch.stack([row[code] for row, code in zip(table, codes)])
-    return {"bird": bird, "telling": telling}
+            row[[CODES[part] for part in telling_parts(t, s)]] = True
+    return torch.stack([row[codes] for row, codes in zip(table, batch.parts[:, None].long())])
 
 
-def _metrics(maps: Tensor, regions: dict[str, Tensor] | None, size: Sequence[int]) -> Tensor:
-    if regions is None:
-        unknown = maps.new_full((len(maps),), torch.nan).double()
-        return torch.stack([unknown, unknown, unknown, evaluation.moran(maps)], dim=1).float()
-    large = relevance.upsample(maps, (size[0], size[1]))
-    return torch.stack([
-        evaluation.share_inside(large, regions["bird"]), evaluation.share_inside(large, regions["telling"]),
-        evaluation.hit(large, regions["bird"]), evaluation.moran(maps)], dim=1).float()
+def _metrics(maps: Tensor, bird: Tensor, telling: Tensor) -> Tensor:
+    large = relevance.upsample(maps, (bird.shape[-2], bird.shape[-1]))
+    return torch.stack([evaluation.share_inside(large, bird), evaluation.share_inside(large, telling),
+                        evaluation.hit(large, bird), evaluation.moran(maps)], dim=1).float()
 
 
-def _chance(regions: dict[str, Tensor] | None, n: int) -> Tensor:
+def _chance(bird: Tensor, telling: Tensor) -> Tensor:
     """What a map that knows nothing gets: the regions' shares of the picture."""
-    if regions is None:
-        return torch.full((n, 4), torch.nan)
-    bird, telling = evaluation.area(regions["bird"]), evaluation.area(regions["telling"])
-    telling = torch.where(telling > 0, telling, torch.nan)
-    return torch.stack([bird, telling, bird, torch.full_like(bird, torch.nan)], dim=1).float()
+    areas = torch.stack([evaluation.area(bird), evaluation.area(telling), evaluation.area(bird)], dim=1)
+    areas = torch.where(areas > 0, areas, torch.nan)
+    return torch.cat([areas, torch.full_like(areas[:, :1], torch.nan)], dim=1).float()
 
 
 def rows(values: Values) -> pd.DataFrame:

@@ -95,10 +95,10 @@ class Batch:
     parts: "Tensor | None" = None
 
     @property
-    def bird(self) -> "Tensor | None":
-        """Where the bird in front is, (n, 1, H, W) bool; None if the parts are not known."""
-        # From 33 on they are of another bird.
-        return None if self.parts is None else ((self.parts > 0) & (self.parts <= 32))[:, None]
+    def bird(self) -> "Tensor":
+        """Where the bird in front is, (n, 1, H, W) bool; nowhere if the parts are not known."""
+        # From 33 on the parts are of another bird, and no pixel is below 0.
+        return self.images[:, :1] < 0 if self.parts is None else ((self.parts > 0) & (self.parts <= 32))[:, None]
 
 
 @dataclass(frozen=True)

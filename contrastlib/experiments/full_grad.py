@@ -63,13 +63,13 @@ def _of_terms(terms: FullGradTerms) -> Tensor:
                         terms.residual / terms.score], dim=1).float()
 
 
-def _of_map(maps: Tensor, bird: Tensor | None) -> Tensor:
+def _of_map(maps: Tensor, bird: Tensor) -> Tensor:
     pixels = maps.double().flatten(1)
-    inside = torch.full_like(pixels[:, 0], torch.nan) if bird is None else share_inside(maps, bird)
     shown = white_at_mid_range(maps)
     wrong = ((shown > 0) != (maps > 0)).double().flatten(1).mean(1)
     return torch.stack([pixels.sum(1), 1 - relevance.positive_share(maps)[:, 0] - (pixels == 0).double().mean(1),
-                        (pixels < 0).all(1).double(), (pixels >= 0).all(1).double(), inside, wrong], dim=1).float()
+                        (pixels < 0).all(1).double(), (pixels >= 0).all(1).double(), share_inside(maps, bird), wrong],
+                       dim=1).float()
 
 
 def rows(values: Values) -> pd.DataFrame:

@@ -11,7 +11,6 @@ import io
 import json
 import tokenize
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -98,29 +97,17 @@ def _code(module: str) -> str:
     return "\n".join(line.rstrip() for line in lines if line.strip())
 
 
-@dataclass(frozen=True)
-class Made:
-    """What made the rows of one group of a table.
+def of_tables(folder: Path) -> Iterator[dict[str, Any]]:
+    """What made each group of rows of each table in a folder, as far as experiments made them.
 
-    Attributes:
-        table: name of the file.
-        group: what the rows are about: classifier, data set and the rest.
-        about: number of images, seconds, device, date, commit and digest of the code.
-        verdict: whether the code is still the same.
+    Yields what stands beside the table, such as images, seconds, commit and digest of the code; with the table's name,
+    the group, and the verdict on whether the code is still the same.
     """
-
-    table: str
-    group: str
-    about: dict[str, Any]
-    verdict: str
-
-
-def of_tables(folder: Path) -> Iterator[Made]:
-    """What made each group of rows of each table in a folder, as far as experiments made them."""
     for path in sorted(folder.glob("*.json")):
         for group, about in json.loads(path.read_text(encoding="utf8")).items():
             if isinstance(about, dict) and "module" in about:
-                yield Made(path.with_suffix(".csv").name, group, {"commit": "unknown", **about}, _verdict(about))
+                yield {"commit": "unknown", **about, "table": path.with_suffix(".csv").name, "group": group,
+                       "verdict": _verdict(about)}
 
 
 def of_run(folder: Path) -> str:

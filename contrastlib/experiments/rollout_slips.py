@@ -64,12 +64,9 @@ def _normalised_with_half(classifier: Classifier) -> Classifier:
     return other.to(classifier.mean)
 
 
-def _numbers(maps: Tensor, reference: Tensor, bird: Tensor | None) -> Tensor:
-    agree = relevance.correlation(maps, reference)[:, 0]
-    if bird is None:
-        return torch.stack([agree, torch.full_like(agree, torch.nan)], dim=1).float()
+def _numbers(maps: Tensor, reference: Tensor, bird: Tensor) -> Tensor:
     large = relevance.upsample(maps, (bird.shape[-2], bird.shape[-1]))
-    return torch.stack([agree, share_inside(large, bird)], dim=1).float()
+    return torch.stack([relevance.correlation(maps, reference)[:, 0], share_inside(large, bird)], dim=1).float()
 
 
 def rows(values: Values) -> pd.DataFrame:

@@ -21,10 +21,10 @@ from contrastlib import data, models, store, tables
 from contrastlib.data import VARIABLE, DataWarning, ImageDataset, Sample, describe
 from contrastlib.experiments import provenance, selection
 from contrastlib.experiments.experiment import Batch, Experiment, Setting, Values
-from contrastlib.experiments.shards import Shards, joined
+from contrastlib.experiments.shards import Shard, Shards, joined
 from contrastlib.models import Classifier
 
-Report = Callable[[str, int, int], object]
+Report = Callable[[str, int, int], None]
 """Called by the first process with what it does, how much of it is done and how much there is; 0 if nobody knows."""
 
 ROWS, PREDICTIONS, SHARDS = "rows.csv", "predictions", "shards"
@@ -44,70 +44,54 @@ class WaitingWarning(UserWarning):
     """A process waits for another one, which may hang."""
 
 
-@dataclass(frozen=True)
-class Options:
-    """What does not decide the numbers of a run.
-
-    Attributes:
-        folder: where it keeps everything.
-        root: the folder of data sets; None for the usual ones.
-        device: where the network runs; None for a GPU if there is one.
-        workers: threads that read pictures ahead.
-        tables: further files that the rows are put into.
-        restart: remove what an earlier run left in the folder.
-        accept: go on although network, data, setting or code have changed.
-    """
-
-    folder: str | Path
-    root: str | None = None
-    device: str | None = None
-    workers: int = 2
-    tables: tuple[Path, ...] = ()
-    restart: bool = False
-    accept: bool = False
-
-
-def run(experiment: Experiment, setting: Setting, options: Options, report: Report | None = None, *,
-        classifier: Classifier | None = None, dataset: ImageDataset | None = None) -> pd.DataFrame:
+def run(experiment: Experiment, setting: Setting, folder: str | Path, *, classifier: Classifier | None = None,
+        dataset: ImageDataset | None = None, root: str | None = None, device: str | None = None, workers: int = 2,
+        tables: Sequence[str | Path] = (), restart: bool = False, accept: bool = False,
+        report: Report | None = None) -> pd.DataFrame:
     """Run an experiment to its end, or from where it was interrupted.
 
     Args:
         experiment: which.
         setting: on what.
-        options: where and how.
-        report: told how far it is, by the first process.
+        folder: where the run keeps everything.
         classifier: the one to take in place of the one that the setting names.
         dataset: likewise.
+        root: the folder of data sets; None for the usual ones.
+        device: where the network runs; None for a GPU if there is one.
+        workers: threads that read pictures ahead.
+        tables: further files that the rows are put into.
+        restart: compute everything anew that an earlier run left in the folder.
+        accept: go on although network, data, setting or code have changed.
+        report: told how far it is, by the first process.
 
     Returns:
         the rows of the table, which also lies in the folder; on other processes than the first, none.
 
     Raises:
         ChangedRunError: the folder holds another run, or something has changed since it began.
-        ValueError: the setting does not fit the data set, or the rule selects no image.
+        ValueError: network, data set and setting do not fit each other, or the rule selects no image.
     """
     with processes() as here:
-        tell = report if report is not None and here.first else _silent
+        tell: Report = report if report is not None and here.first else lambda *_: None
         tell(f"loading {setting.model} and {setting.dataset}", 0, 0)
-        device = here.device(options.device) if classifier is None else classifier.mean.device
-        dataset = data.load(setting.dataset, setting.split, options.root) if dataset is None else dataset
-        classifier = load_classifier(setting, dataset, device) if classifier is None else classifier
-        work = _Run(experiment, setting, options, classifier, dataset)
-        key, chosen = here.from_first(lambda: work.opened(tell), "to open the run")
-        shards = Shards(work.folder / SHARDS, key, dataset.prepared(classifier.prepare), _parts(chosen, setting.shard))
+        where = here.device(device) if classifier is None else classifier.mean.device
+        dataset = data.load(setting.dataset, setting.split, root) if dataset is None else dataset
+        classifier = load_classifier(setting, dataset, where) if classifier is None else classifier
+        if classifier.num_classes != dataset.num_classes:
+            raise ValueError(f"{classifier.name} has {classifier.num_classes} classes and {dataset.name} has "
+                             f"{dataset.num_classes}: give weights for them (--weights FILE)")
+        work = _Run(experiment, setting, Path(folder), classifier, dataset, workers, tell)
+        key, chosen = here.from_first(lambda: work.open(restart, accept), "to open the run")
+        parts = [chosen[i:i + setting.shard] for i in range(0, len(chosen), setting.shard)]
+        shards = Shards(work.folder / SHARDS, key, dataset.prepared(classifier.prepare), parts)
         missing = here.from_first(shards.missing, "to look for what is there")
-        work.compute(shards, missing, here, tell)
+        work.compute(shards, missing, here.share(missing))
         here.wait(f"to compute its share of {len(missing)} shards")
-        return work.table(shards, here) if here.first else pd.DataFrame()
+        return work.table(shards, tables, here.count) if here.first else pd.DataFrame()
 
 
 def load_classifier(setting: Setting, dataset: ImageDataset, device: torch.device) -> Classifier:
-    """The classifier of a setting, in evaluation mode, frozen, in the memory layout that is quicker.
-
-    Raises:
-        ValueError: its classes are not those of the data set.
-        WeightsNotFoundError: a file of weights is missing.
-    """
+    """The classifier of a setting, in evaluation mode, frozen, in the memory layout that is quicker."""
     stated = {"crop": setting.crop, "input_size": setting.input_size}
     options: dict[str, Any] = {name: value for name, value in stated.items() if value is not None}
     weights: str | None = None if setting.weights == "none" else setting.weights
@@ -115,9 +99,6 @@ def load_classifier(setting: Setting, dataset: ImageDataset, device: torch.devic
         options["class_names"] = dataset.class_names
         weights = weights and _found(weights)
     classifier = models.load(setting.model, weights=weights, device=device, **options)
-    if classifier.num_classes != dataset.num_classes:
-        raise ValueError(f"{classifier.name} has {classifier.num_classes} classes and {dataset.name} has "
-                         f"{dataset.num_classes}: give weights for them (--weights FILE)")
     classifier.requires_grad_(False)
     # Depthwise convolutions are two to four times faster so on a CPU, and tensor cores want it on a GPU.
     return classifier.to(memory_format=torch.channels_last)
@@ -127,18 +108,16 @@ def load_classifier(setting: Setting, dataset: ImageDataset, device: torch.devic
 class _Run:
     experiment: Experiment
     setting: Setting
-    options: Options
+    folder: Path
     classifier: Classifier
     dataset: ImageDataset
+    workers: int
+    tell: Report
 
-    @property
-    def folder(self) -> Path:
-        return Path(self.options.folder)
-
-    def opened(self, tell: Report) -> tuple[str, list[int]]:
+    def open(self, restart: bool, accept: bool) -> tuple[str, list[int]]:
         """The key of the run, which its folder now holds, and the positions of its images."""
-        chosen = self.chosen(tell)
-        tell("looking whether network, data and code are those of an earlier run", 0, 0)
+        chosen = self.chosen()
+        self.tell("looking whether network, data and code are those of an earlier run", 0, 0)
         device = self.classifier.mean.device
         about = {"experiment": self.experiment.name, "setting": self.setting.as_dict(),
                  "network": selection.fingerprint(self.classifier), "data set": self.dataset.digest(),
@@ -147,38 +126,34 @@ class _Run:
                  "code": provenance.digest(self.experiment.module),
                  "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
                  "torch": torch.__version__}
-        return _opened(self.folder, about, restart=self.options.restart, accept=self.options.accept), chosen
+        return _opened(self.folder, about, restart, accept), chosen
 
-    def chosen(self, tell: Report) -> list[int]:
+    def chosen(self) -> list[int]:
         """Positions in the data set, in its order."""
-        positions = list(range(len(self.dataset)))
+        images = len(self.dataset)
+        positions = list(range(images))
         if self.setting.rule:
-            what, images = f"predictions for {self.setting.rule}", len(self.dataset)
-
-            def progress(done: int, total: int) -> None:
-                tell(what, images * done // total, images)
-
-            progress(0, 1)
-            predictions = selection.predict(self.classifier, self.dataset, workers=self.options.workers,
-                                            cache=self.folder / PREDICTIONS, progress=progress)
+            what = f"predictions for {self.setting.rule}"
+            self.tell(what, 0, images)
+            predictions = selection.predict(
+                self.classifier, self.dataset, workers=self.workers, cache=self.folder / PREDICTIONS,
+                progress=lambda done, total: self.tell(what, images * done // total, images))
             positions = list(selection.select(predictions, self.setting.rule).indices)
             if not positions:
                 raise ValueError(f"the rule {self.setting.rule} selects none of the {len(predictions)} images")
-        limit = self.setting.limit or len(positions)
-        if limit >= len(positions):
-            return positions
+        limit = min(self.setting.limit or len(positions), len(positions))
         return [positions[i * len(positions) // limit] for i in range(limit)]
 
-    def compute(self, shards: Shards, missing: Sequence[int], here: "Processes", tell: Report) -> None:
+    def compute(self, shards: Shards, missing: Sequence[int], mine: Sequence[int]) -> None:
         """This process's share of the missing shards."""
         if self.setting.compiled:
             # Shards of another length, of which there is one at most, would compile everything again.
             self.classifier.model = cast(nn.Module, torch.compile(self.classifier.model, dynamic=False))
         total = sum(map(len, shards.parts))
-        tell(self.experiment.name, total - sum(len(shards.parts[number]) for number in missing), total)
-        for _ in shards.compute(here.share(missing), self.measure, self.options.workers):
+        self.tell(self.experiment.name, total - sum(len(shards.parts[number]) for number in missing), total)
+        for _ in shards.compute(mine, self.measure, self.workers):
             done = sum(len(part) for number, part in enumerate(shards.parts) if shards.file(number).exists())
-            tell(self.experiment.name, done, total)
+            self.tell(self.experiment.name, done, total)
 
     def measure(self, samples: list[Sample], positions: list[int]) -> Values:
         """The experiment's numbers of some images."""
@@ -211,40 +186,43 @@ class _Run:
                                  "pixels, and no --crop")
         return torch.stack(found).to(self.classifier.mean.device)
 
-    def table(self, shards: Shards, here: "Processes") -> pd.DataFrame:
-        """The rows, which are also put into the tables of this run."""
-        everything = joined([shards.load(number) for number in range(len(shards.parts))])
-        if not everything.values:
-            raise ValueError(f"no image can be read: {describe(everything.problems)}")
-        if everything.problems:
-            warnings.warn(f"{self.dataset.name}: {len(everything.problems)} of {sum(map(len, shards.parts))} images "
-                          "cannot be read and are left out", DataWarning, stacklevel=3)
-        rows = self.experiment.rows(everything.values)
+    def table(self, shards: Shards, files: Sequence[str | Path], processes: int) -> pd.DataFrame:
+        """The rows, which are also put into files."""
+        found = joined([shards.load(number) for number in range(len(shards.parts))])
+        if not found.values:
+            raise ValueError(f"no image can be read: {describe(found.problems)}")
+        if found.problems:
+            warnings.warn(f"{self.dataset.name}: {len(found.problems)} of {sum(map(len, shards.parts))} images cannot "
+                          "be read and are left out", DataWarning, stacklevel=3)
+        rows = self.experiment.rows(found.values)
         # "test" may have been asked for where it is called "val".
         group = {"classifier": self.classifier.name, "data set": self.dataset.name, **self.setting.group,
                  "split": self.dataset.split}
         for name, value in reversed(group.items()):
             rows.insert(0, name, value)
-        record = _record(self.folder)
-        images = len(next(iter(everything.values.values())))
-        made = tables.provenance(
-            date=datetime.now(UTC).date().isoformat(), module=self.experiment.module, code=record["about"]["code"],
-            weights=self.classifier.weights.digest, source=self.classifier.weights.source.rsplit("/", 1)[-1],
-            classifier=record["about"]["network"], data=record["about"]["data set"], images=images,
-            left_out=len(everything.problems), device=record["about"]["device"], threads=torch.get_num_threads(),
-            processes=here.count, seconds=round(everything.seconds, 1),
-            images_per_second=float(f"{images / everything.seconds:.3g}"), setting=record["about"]["setting"],
-            accepted_changes=record["accepted"])
-        for path in (self.folder / ROWS, *self.options.tables):
+        made = self.made(found, processes)
+        for file in (self.folder / ROWS, *files):
             for _, own in rows.groupby(list(self.experiment.group), sort=False):
-                tables.save(path, own, self.experiment.group, made)
+                tables.save(file, own, self.experiment.group, made)
         return rows
+
+    def made(self, found: Shard, processes: int) -> dict[str, Any]:
+        """What made the rows."""
+        record, images, weights = _record(self.folder), len(next(iter(found.values.values()))), self.classifier.weights
+        about = record["about"]
+        return tables.provenance(
+            date=datetime.now(UTC).date().isoformat(), module=self.experiment.module, code=about["code"],
+            weights=weights.digest, source=weights.source.rsplit("/", 1)[-1], classifier=about["network"],
+            data=about["data set"], images=images, left_out=len(found.problems), device=about["device"],
+            threads=torch.get_num_threads(), processes=processes, seconds=round(found.seconds, 1),
+            images_per_second=float(f"{images / found.seconds:.3g}"), setting=about["setting"],
+            accepted_changes=record["accepted"])
 
 
 # --- the folder of a run ---------------------------------------------------------------------------------------------
 
 
-def _opened(folder: Path, about: dict[str, Any], *, restart: bool, accept: bool) -> str:
+def _opened(folder: Path, about: dict[str, Any], restart: bool, accept: bool) -> str:
     """The key of the run in a folder, which is begun if there is none; only here is anything of it removed."""
     here = folder / provenance.ABOUT
     if here.exists():
@@ -268,7 +246,6 @@ def _opened(folder: Path, about: dict[str, Any], *, restart: bool, accept: bool)
     key = store.digest(about)
     folder.mkdir(parents=True, exist_ok=True)
     store.replace_json(here, {"about": about, "key": key, "accepted": []})
-    (folder / SHARDS).mkdir(exist_ok=True)
     return key
 
 
@@ -287,19 +264,11 @@ def _clear(folder: Path) -> None:
         file.unlink(missing_ok=True)
 
 
-def _parts(chosen: Sequence[int], size: int) -> list[list[int]]:
-    return [list(chosen[i:i + size]) for i in range(0, len(chosen), size)]
-
-
 def _found(weights: str) -> str:
     """A file of weights as it stands, or in the folder of data sets."""
     named = os.environ.get(VARIABLE)
     there = Path(named).expanduser() / weights if named else Path(weights)
     return weights if Path(weights).exists() or not there.exists() else str(there)
-
-
-def _silent(_what: str, _done: int, _total: int) -> None:
-    pass
 
 
 # --- one process or many ---------------------------------------------------------------------------------------------

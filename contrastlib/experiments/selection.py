@@ -210,7 +210,6 @@ def predict(classifier: Classifier, dataset: ImageDataset, *, batch_size: int = 
 def _shard(classifier: Classifier, dataset: ImageDataset, folder: Path, key: str, batch_size: int, workers: int,
            progress: Progress) -> Shard:
     """The logits of all images, from the folder or computed into it."""
-    folder.mkdir(parents=True, exist_ok=True)
     parts = [range(i, min(i + _SHARD, len(dataset))) for i in range(0, len(dataset), _SHARD)]
     shards = Shards(folder, key, dataset.prepared(classifier.prepare), parts)
     missing = shards.missing()

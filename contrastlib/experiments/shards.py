@@ -79,6 +79,7 @@ class Shards:
 
         A shard is one batch, unless a batch size is given. It is on disk when its last batch is told.
         """
+        self.folder.mkdir(parents=True, exist_ok=True)
         split = [_split(self.parts[number], batch_size) for number in numbers]
         read = batches(self.dataset, [batch for part in split for batch in part], workers)
         for number, part in zip(numbers, split):

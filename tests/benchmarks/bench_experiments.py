@@ -180,7 +180,7 @@ resident = {}
 def report(what, done, total):
     resident[done] = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
-runner.run(by_name(name), setting, runner.Options(folder, device="cpu"), report)
+runner.run(by_name(name), setting, folder, device="cpu", report=report)
 print(json.dumps(resident))
 """
 SETTINGS = {"gradient-sign": "original and weighted, epsilon 0.003, n = 1, 2",
