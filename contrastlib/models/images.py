@@ -5,10 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F
+
+from contrastlib import pictures
 
 Picture = str | Path | Image.Image | np.ndarray | Tensor
 """A file, a PIL image, an array (H, W) or (H, W, 3), or a tensor (3, H, W)."""
@@ -77,38 +79,15 @@ def to_pil_or_tensor(picture: Picture) -> Image.Image | Tensor:
         TypeError: the object is no picture at all.
     """
     if isinstance(picture, str | Path):
-        return _rgb(_open(Path(picture)))
+        return pictures.read(picture)
     if isinstance(picture, Image.Image):
-        return _rgb(picture)
+        return pictures.rgb(picture)
     if isinstance(picture, np.ndarray):
         return _from_array(picture)
     if isinstance(picture, Tensor):
         return _from_tensor(picture.detach())
     raise TypeError("a picture must be a file name, a PIL image, an array (H, W, 3) or a tensor (3, H, W), "
                     f"got {type(picture).__name__}")
-
-
-def _open(path: Path) -> Image.Image:
-    if path.is_dir():
-        raise ValueError(f"{path} is a folder, not an image file")
-    try:
-        with Image.open(path) as image:
-            return ImageOps.exif_transpose(image)  # a phone stores how it was held
-    except UnidentifiedImageError:
-        raise ValueError(f"{path} is not an image file that can be read") from None
-    except FileNotFoundError:
-        raise FileNotFoundError(f"there is no file {path}") from None
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"the image {path} cannot be read: {error}") from error
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode in ("I", "F") or image.mode.startswith("I;"):
-        raise ValueError(f"a picture needs 8 bits a channel, this image has the mode {image.mode!r}")
-    if image.has_transparency_data:
-        paper = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(paper, image.convert("RGBA")).convert("RGB")
-    return image.convert("RGB")
 
 
 def _from_array(array: np.ndarray) -> Image.Image | Tensor:
