@@ -19,8 +19,7 @@ from torch.overrides import TorchFunctionMode
 from contrastlib import relevance
 from contrastlib.attribution._base import Target, as_target, at_least_float32, check_images
 from contrastlib.contrast import Contrast, original
-from contrastlib.models import Classifier
-from contrastlib.models.layouts import Layout
+from contrastlib.models import Classifier, Layout
 
 
 @dataclass(frozen=True, eq=False)

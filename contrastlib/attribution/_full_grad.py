@@ -17,8 +17,7 @@ from contrastlib.attribution._base import Target, as_classes, as_target, check_i
 from contrastlib.attribution._bias_terms import Bias, Recording, record
 from contrastlib.attribution._class_maps import ClassMaps
 from contrastlib.contrast import Contrast, original
-from contrastlib.models import Classifier
-from contrastlib.models.layouts import Layout, square_enough
+from contrastlib.models import Classifier, Layout, square_enough
 
 Size = tuple[int, int]
 Layouts = Callable[[tuple[int, ...]], Layout | None]

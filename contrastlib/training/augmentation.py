@@ -9,8 +9,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision import transforms as T
 
-from contrastlib.models import Classifier
-from contrastlib.models.images import Recipe as Preparation
+from contrastlib.models import Classifier, Preparation
 from contrastlib.training.recipe import Augmentation
 
 Prepare = Callable[[Image.Image], Tensor]

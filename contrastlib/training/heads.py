@@ -8,8 +8,7 @@ import torch
 from torch import nn
 
 from contrastlib import models
-from contrastlib.models import Classifier, Weights, WeightsError
-from contrastlib.models.built import Preprocessing
+from contrastlib.models import Classifier, Preprocessing, Weights, WeightsError
 from contrastlib.training.seeds import seeded
 
 _HEAD = 1  # tells the draws of the head from others with the same seed

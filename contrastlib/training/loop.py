@@ -10,9 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from contrastlib.data import ImageDataset
-from contrastlib.models import Classifier
-from contrastlib.models import weights as stored_weights
+from contrastlib.data.dataset import ImageDataset
+from contrastlib.models import Classifier, fit_weights, read_weights
 from contrastlib.training import checkpoint
 from contrastlib.training.augmentation import light_tensor, prepared
 from contrastlib.training.evaluation import Evaluation, measure
@@ -244,8 +243,8 @@ class _Run:
         record, result = self.record, self.measured
         assert record.best_epoch is not None  # there is at least one epoch
         for name, file, epoch in (("last", checkpoint.LAST, self.done), ("best", checkpoint.BEST, record.best_epoch)):
-            stored = stored_weights.read(folder / file)
-            stored_weights.fit(result.model, stored)
+            stored = read_weights(folder / file)
+            fit_weights(result.model, stored)
             found = self._measured_again(name, epoch, result)
             record.files[name] = StoredWeights(file, epoch, stored.digest, "float16" if half else "float32",
                                                found.accuracy, found.loss)
