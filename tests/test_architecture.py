@@ -14,7 +14,7 @@ PACKAGE = ROOT / "contrastlib"
 
 # A room may use rooms of its own row and of the rows above it that its entry names; nothing else.
 COMMON = {"names", "atomic", "rows", "uncertainty"}  # small helpers that know nothing of the rest
-IDEAS = COMMON | {"contrast", "hooks", "relevance"}
+IDEAS = COMMON | {"contrast", "relevance"}
 METHODS = IDEAS | {"attribution"}
 MEASURES = METHODS | {"perturbation", "faithfulness", "localisation", "published"}
 DRAWING = ["results", "plotting", "widgets"]  # each may use those before it; none knows torch
@@ -88,7 +88,7 @@ def reached(module: str) -> set[str]:
 
 
 def test_there_is_a_library_to_look_at():
-    assert {"contrastlib", "contrastlib.contrast", "contrastlib.hooks"} <= set(MODULES)
+    assert {"contrastlib", "contrastlib.contrast", "contrastlib.attribution.base"} <= set(MODULES)
 
 
 @pytest.mark.parametrize("module", [m for m in MODULES if room(m) not in ANYTHING])
@@ -135,10 +135,8 @@ def sources() -> list[Path]:
 
 
 @pytest.mark.parametrize("path", sources(), ids=lambda p: p.relative_to(ROOT).as_posix())
-def test_files_and_functions_are_short(path):
-    text = path.read_text(encoding="utf8")
-    assert text.count("\n") <= 400
-    for node in ast.walk(ast.parse(text)):
+def test_functions_are_short(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf8"))):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             docstring = len((ast.get_docstring(node, clean=False) or "").splitlines())
             assert node.end_lineno - node.lineno + 1 - docstring <= 50, f"{node.name} is too long"

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from contrastlib import contrast
-from contrastlib.attribution._full_grad import FullGradTerms, full_grad
+from contrastlib.attribution import FullGradTerms, full_grad
 from contrastlib.models import Classifier
 
 TARGET = torch.tensor([5, 1, 2])

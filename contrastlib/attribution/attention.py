@@ -5,19 +5,18 @@ one forward pass runs. Nothing global is patched, and no module is changed for l
 """
 
 import inspect
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from contrastlib import relevance
-from contrastlib.attribution._base import Target, as_target, at_least_float32, check_images
+from contrastlib.attribution.base import BaseAttribution, Target, as_target, at_least_float32, check_images, size_of
 from contrastlib.contrast import Contrast, original
 from contrastlib.models import Classifier
 from contrastlib.models.layouts import Layout
@@ -60,59 +59,51 @@ class Attentions:
         return f"token{'s' if len(self.read) > 1 else ''} " + " and ".join(map(str, self.read))
 
 
-class AttentionAttribution(ABC):
+class AttentionAttribution(BaseAttribution):
     r"""An attribution that follows what is read through a chain of layers, from the head back to the patches.
 
     .. math:: R = M_L \cdots M_{b+1}, \qquad \phi_j = \frac{1}{|Q|} \sum_{q \in Q} R_{qj}
 
     M is the matrix (L, L) of one layer, which the method says, and Q are the tokens that the head reads. These methods
-    are not linear in the gradient, so there are no class maps whose sum they would be. The model is left as it was
-    found; it works under ``torch.no_grad()`` and autocast and with frozen parameters.
+    are not linear in the gradient, so there are no class maps whose sum they would be. A map is dimensionless; where
+    the head reads patch tokens, what each of these passes on of itself is part of it. A call raises what
+    :func:`attentions` raises.
     """
 
-    name: ClassVar[str]
-
-    def __call__(
-        self,
-        classifier: Classifier,
-        images: Tensor,
-        target: Target,
-        contrast: Contrast = original,
-        *,
-        layer: str | nn.Module | None = None,
-        upsample: bool = True,
-    ) -> Tensor:
-        """Explain one class of each image.
-
-        Args:
-            classifier: images in [0, 1] to logits; a transformer, see :func:`attentions`.
-            images: (N, 3, H, W) in [0, 1].
-            target: the class to explain: one for all images, or one per image (N,), integers in [0, C).
-            contrast: which score of the logits is explained.
-            layer: None; the map is made from all layers.
-            upsample: False keeps the grid of the patch tokens (h, w).
-
-        Returns:
-            relevance maps (N, 1, H, W), dimensionless, at least float32, without gradient. Where the head reads patch
-            tokens, what each of these passes on of itself is part of the map.
-
-        Raises:
-            ValueError: a layer is named, or as :func:`attentions`.
-            TypeError, RuntimeError: as :func:`attentions`.
-        """
-        if layer is not None:
-            raise ValueError(f"{self.name} reads the attention of all layers and takes no layer, got layer={layer!r}; "
-                             "see from_block")
-        maps = self._maps(attentions(classifier, images, target, contrast), from_block=0)
-        return relevance.upsample(maps, (images.shape[-2], images.shape[-1])) if upsample else maps
+    reads = "attention of all layers"
+    instead = "; see from_block"
 
     @abstractmethod
     def matrices(self, found: Attentions) -> list[Tensor]:
-        """The matrix M of each layer, first layer first, (N, L, L)."""
+        """The matrix M of each layer.
 
-    def _maps(self, found: Attentions, from_block: int) -> Tensor:
+        Args:
+            found: from :func:`attentions`.
+
+        Returns:
+            first layer first, each (N, L, L).
+        """
+
+    def from_attentions(self, found: Attentions, from_block: int = 0) -> Tensor:
+        """The map from attentions that have been read already.
+
+        Args:
+            found: from :func:`attentions`.
+            from_block: the first layer that takes part, counted from 0; 0 takes all.
+
+        Returns:
+            relevance (N, 1, h, w); positive speaks for the score.
+
+        Raises:
+            ValueError: there is no such block.
+        """
         with torch.autocast(found.logits.device.type, enabled=False):
             return through_layers(found, self.matrices(found), from_block)
+
+    def _maps(self, classifier: Classifier, images: Tensor, classes: Tensor, contrast: Contrast,
+              layer: str | nn.Module | None) -> Tensor:
+        del layer  # all layers are read
+        return self.from_attentions(attentions(classifier, images, classes, contrast))
 
 
 def through_layers(found: Attentions, matrices: Sequence[Tensor], from_block: int = 0) -> Tensor:
@@ -139,6 +130,137 @@ def through_layers(found: Attentions, matrices: Sequence[Tensor], from_block: in
     for matrix in reversed(matrices[from_block:]):
         row = row @ matrix
     return row[:, :, found.prefix:].unflatten(-1, found.grid)
+
+
+Fusion = Literal["mean", "max", "min"]
+
+_FUSE: dict[Fusion, Callable[[Tensor, int], Tensor]] = {"mean": torch.mean, "max": torch.amax, "min": torch.amin}
+
+
+@dataclass(frozen=True)
+class AttentionRollout(AttentionAttribution):
+    r"""Attention rollout :cite:p:`abnar2020quantifying`, each layer weighted by the gradient of the score.
+
+    .. math:: A_l = \operatorname*{fuse}_{\text{heads}} \Big( P_l \odot \frac{1}{s}
+        \frac{\partial\, \text{score}}{\partial P_l} \Big), \qquad
+        B_l = \frac{A_l + I}{\lVert A_l + I \rVert_1}, \qquad R = B_L \cdots B_1
+
+    P are the attention probabilities, the norm is that of each row, and the map is R from the tokens that the head
+    reads to the patch tokens. Without rectifier and for a contrastive score this is the contrastive rollout of
+    :cite:t:`eriksson2025reproducibility`.
+
+    Paper: rows are divided by their sum. Here: by the sum of absolute values, which is the same for a rectified matrix
+    and, unlike the sum, cannot cancel to nothing in a signed one.
+
+    Paper: gradients as they come beside an identity of fixed size, so that a score with ten times the gradient has
+    another map, and a probability, whose gradient carries :math:`p_t (1 - p_t) \le 1/4`, has not that of the log-odds.
+    Here: one number s for each image puts them in proportion: the largest sum of absolute values in a row of any
+    layer's fused matrix. No token then takes more from the others than it keeps, and the one that takes most takes as
+    much, as every token does in rollout without gradients, whose rows sum to 1. The map depends on the direction of the
+    gradient only; what one layer counts against another is not touched.
+
+    The layers multiply, so that two negative steps make a positive one. A token that speaks against what speaks against
+    the score is marked like one that speaks for it.
+
+    Args:
+        relu: whether negative entries are set to zero after the heads are fused. Off, the map is signed.
+        fusion: how the heads become one matrix.
+        discard: share of each fused matrix's entries that is set to zero, in [0, 1): the smallest, by absolute value.
+            The class token's entry for itself stays.
+        scaled: False leaves s at 1, the literal formula.
+
+    Raises:
+        ValueError: an option has no such value.
+    """
+
+    relu: bool = False
+    fusion: Fusion = "mean"
+    discard: float = 0.0
+    scaled: bool = True
+
+    name = "attention_rollout"
+
+    def __post_init__(self) -> None:
+        if self.fusion not in _FUSE:
+            raise ValueError(f"fusion must be one of {', '.join(_FUSE)}, got {self.fusion!r}")
+        if not 0 <= self.discard < 1:
+            raise ValueError(f"discard is a share in [0, 1), got {self.discard}")
+
+    rollout = AttentionAttribution.from_attentions
+
+    def matrices(self, found: Attentions) -> list[Tensor]:
+        """The matrix B of each layer, (N, L, L), first layer first; the absolute values of a row sum to 1."""
+        return [functional.normalize(matrix, p=1, dim=-1) for matrix in self.unnormalised(found)]
+
+    def unnormalised(self, found: Attentions) -> list[Tensor]:
+        """The matrix (A + I) / 2 of each layer, before its rows are normalised; as :meth:`matrices`."""
+        fused = [self._fused(p, g, found.prefix) for p, g in zip(found.probabilities, found.gradients)]
+        if self.scaled:
+            scale = _scale(fused)
+            fused = [matrix / scale for matrix in fused]
+        identity = torch.eye(fused[0].shape[-1], dtype=fused[0].dtype, device=fused[0].device)
+        return [(matrix + identity) / 2 for matrix in fused]
+
+    def _fused(self, probabilities: Tensor, gradient: Tensor, prefix: int) -> Tensor:
+        weighted = probabilities * gradient
+        matrix = _FUSE[self.fusion](weighted, 1)
+        if self.relu:
+            matrix = matrix.relu()
+        count = int(self.discard * matrix[0].numel())
+        return _without_smallest(matrix, count, keep_first=prefix > 0) if count else matrix
+
+
+def _without_smallest(matrix: Tensor, count: int, *, keep_first: bool) -> Tensor:
+    """Set so many entries of each matrix (N, L, L) to zero, the smallest; those that tie with the largest too."""
+    size = matrix.abs().flatten(1)
+    small = (size <= size.kthvalue(count, dim=-1, keepdim=True).values).view(matrix.shape)
+    if keep_first:
+        small[:, 0, 0] = False
+    return matrix.masked_fill(small, 0)
+
+
+def _scale(fused: Sequence[Tensor]) -> Tensor:
+    """The largest sum of absolute values in a row, of any layer, (N, 1, 1); 1 where nothing moves the score."""
+    largest = torch.stack([matrix.abs().sum(-1).amax(-1) for matrix in fused]).amax(0)
+    return torch.where(largest > 0, largest, 1)[:, None, None]
+
+
+attention_rollout = AttentionRollout()
+
+
+@dataclass(frozen=True)
+class AttentionRelevance(AttentionAttribution):
+    r"""Relevance through self-attention as in :cite:t:`chefer2021generic`.
+
+    .. math:: \bar A_l = \frac{1}{\text{heads}} \sum_{\text{heads}}
+        \Big( P_l \odot \frac{\partial\, \text{score}}{\partial P_l} \Big)^+, \qquad
+        R \leftarrow R + \bar A_l R
+
+    Started at the identity and taken from the first layer to the last, so that
+    :math:`R = (I + \bar A_L) \cdots (I + \bar A_1)`; P are the attention probabilities. The map is R from the tokens
+    that the head reads to the patch tokens. No row is normalised: a score with twice the gradient has not twice the
+    map, because paths through several layers multiply.
+
+    Args:
+        relu: False leaves the sign of each head's product: this project's signed variant, in which two negative steps
+            make a positive one.
+    """
+
+    relu: bool = True
+
+    name = "attention_relevance"
+
+    relevance = AttentionAttribution.from_attentions
+
+    def matrices(self, found: Attentions) -> list[Tensor]:
+        r"""The matrix :math:`I + \bar A` of each layer, (N, L, L), first layer first."""
+        weighted = [p * g for p, g in zip(found.probabilities, found.gradients)]
+        fused = [(product.relu() if self.relu else product).mean(1) for product in weighted]
+        identity = torch.eye(fused[0].shape[-1], dtype=fused[0].dtype, device=fused[0].device)
+        return [identity + matrix for matrix in fused]
+
+
+attention_relevance = AttentionRelevance()
 
 
 def attentions(
@@ -183,9 +305,14 @@ def attentions(
 def _forward(classifier: Classifier, images: Tensor) -> tuple[Tensor, list[Tensor]]:
     """Logits (N, C), and the attention probabilities they depend on, the first as a leaf."""
     reader = _Reader()
-    # Compiled, a network would hand out its attention but not run its backward pass through it.
-    with torch.compiler.set_stance("force_eager"), torch.no_grad(), _fused(classifier.model), reader:
-        logits = classifier(images.clone() if images.is_inference() else images.detach())
+    with ExitStack() as undo:
+        for module in classifier.model.modules():  # timm's modules that were told to compute attention themselves
+            if vars(module).get("fused_attn") is False:
+                vars(module)["fused_attn"] = True
+                undo.callback(vars(module).update, fused_attn=False)
+        # Compiled, a network would hand out its attention but not run its backward pass through it.
+        with torch.compiler.set_stance("force_eager"), torch.no_grad(), reader:
+            logits = classifier(images.clone() if images.is_inference() else images.detach())
     return at_least_float32(logits), reader.probabilities
 
 
@@ -215,12 +342,13 @@ class _Reader(TorchFunctionMode):
         if func is functional.scaled_dot_product_attention:
             return self._scaled_dot_product(*args, **(kwargs or {}))
         if func is functional.multi_head_attention_forward:
-            given = inspect.signature(func).bind(*args, **(kwargs or {}))
-            given.apply_defaults()
-            return self._multi_head(given.arguments)
+            given = given_to_multi_head(args, kwargs or {})
+            _refuse(unusual(given))
+            return multi_head(given, self._attend)
         return func(*args, **(kwargs or {}))
 
-    def _attend(self, query: Tensor, key: Tensor, value: Tensor, scale: float, mask: Tensor | None = None) -> Tensor:
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor, scale: float, mask: Tensor | None = None,
+                ) -> tuple[Tensor, Tensor]:
         with torch.autocast(query.device.type, enabled=False):  # it would round the products of what is raised here
             q, k, v = (at_least_float32(t) for t in (query, key, value))
             scores = (q * scale) @ k.transpose(-2, -1)
@@ -231,59 +359,59 @@ class _Reader(TorchFunctionMode):
                 probabilities = probabilities.detach().requires_grad_()
                 torch.set_grad_enabled(True)  # the caller's no_grad() context puts the mode back
             self.probabilities.append(probabilities)
-            return (probabilities @ v).to(query.dtype)
+            return (probabilities @ v).to(query.dtype), probabilities
 
     def _scaled_dot_product(
         self, query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0,
         is_causal: bool = False, *, scale: float | None = None, enable_gqa: bool = False,
     ) -> Tensor:
-        unusual = {"is_causal": is_causal, "enable_gqa": enable_gqa, "dropout_p": dropout_p}
-        _refuse([f"{name}={value}" for name, value in unusual.items() if value])
-        return self._attend(query, key, value, query.shape[-1] ** -0.5 if scale is None else scale, attn_mask)
-
-    def _multi_head(self, given: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
-        """Plain self-attention from the arguments of ``multi_head_attention_forward``, tokens first: (L, N, K)."""
-        x, heads = given["query"], given["num_heads"]
-        _refuse(_unusual(given))
-        length, n, width = x.shape
-        packed = functional.linear(x, given["in_proj_weight"], given["in_proj_bias"])
-        q, k, v = packed.view(length, n, 3, heads, width // heads).permute(2, 1, 3, 0, 4)
-        out = self._attend(q, k, v, (width // heads) ** -0.5).permute(2, 0, 1, 3).reshape(length, n, width)
-        weights = self.probabilities[-1] if given["need_weights"] else None
-        if weights is not None and given["average_attn_weights"]:
-            weights = weights.mean(1)
-        return functional.linear(out, given["out_proj_weight"], given["out_proj_bias"]), weights
+        options = {"is_causal": is_causal, "enable_gqa": enable_gqa, "dropout_p": dropout_p}
+        _refuse([f"{name}={value}" for name, value in options.items() if value])
+        return self._attend(query, key, value, query.shape[-1] ** -0.5 if scale is None else scale, attn_mask)[0]
 
 
-def _unusual(given: dict[str, Any]) -> list[str]:
+def given_to_multi_head(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a call of ``multi_head_attention_forward`` by name."""
+    given = inspect.signature(functional.multi_head_attention_forward).bind(*args, **kwargs)
+    given.apply_defaults()
+    return given.arguments
+
+
+def multi_head(given: dict[str, Any], attend: Callable[[Tensor, Tensor, Tensor, float], tuple[Tensor, Tensor]],
+               ) -> tuple[Tensor, Tensor | None]:
+    """Plain self-attention step by step, from what ``multi_head_attention_forward`` is given; tokens first: (L, N, K).
+
+    Args:
+        given: the arguments, of which nothing is :func:`unusual`.
+        attend: from query, key and value, each (N, heads, L, k), and a scale to the output and the probabilities.
+    """
+    x, heads = given["query"], given["num_heads"]
+    length, n, width = x.shape
+    packed = functional.linear(x.transpose(0, 1), given["in_proj_weight"], given["in_proj_bias"])
+    q, k, v = packed.view(n, length, 3, heads, width // heads).permute(2, 0, 3, 1, 4)
+    out, weights = attend(q, k, v, (width // heads) ** -0.5)
+    out = functional.linear(out.transpose(1, 2).flatten(2), given["out_proj_weight"], given["out_proj_bias"])
+    if given["average_attn_weights"]:
+        weights = weights.mean(1)
+    return out.transpose(0, 1), weights if given["need_weights"] else None
+
+
+def unusual(given: dict[str, Any]) -> list[str]:
     """What there is in the arguments of ``multi_head_attention_forward`` beyond plain self-attention."""
     absent = ("key_padding_mask", "attn_mask", "bias_k", "bias_v", "static_k", "static_v")
     off = ("add_zero_attn", "use_separate_proj_weight", "is_causal")
-    unusual = [name for name in absent if given[name] is not None] + [name for name in off if given[name]]
+    found = [name for name in absent if given[name] is not None] + [name for name in off if given[name]]
     if given["key"] is not given["query"] or given["value"] is not given["query"]:
-        unusual.append("other tokens as keys (cross-attention)")
+        found.append("other tokens as keys (cross-attention)")
     if given["query"].ndim != 3:
-        unusual.append(f"an input of shape {tuple(given['query'].shape)}")
-    return unusual
+        found.append(f"an input of shape {tuple(given['query'].shape)}")
+    return found
 
 
-def _refuse(unusual: list[str]) -> None:
-    if unusual:
-        raise ValueError(f"only plain self-attention can be read, this network's has {', '.join(unusual)}; "
+def _refuse(found: list[str]) -> None:
+    if found:
+        raise ValueError(f"only plain self-attention can be read, this network's has {', '.join(found)}; "
                          "use grad_cam at a layer")
-
-
-@contextmanager
-def _fused(model: nn.Module) -> Iterator[None]:
-    """Let timm's modules call torch's attention, also those that were told to compute it themselves."""
-    modules = [module for module in model.modules() if vars(module).get("fused_attn") is False]
-    try:
-        for module in modules:
-            vars(module)["fused_attn"] = True
-        yield
-    finally:
-        for module in modules:
-            vars(module)["fused_attn"] = False
 
 
 def _layout(classifier: Classifier, images: Tensor, read: list[Tensor]) -> Layout:
@@ -304,7 +432,7 @@ def _layout(classifier: Classifier, images: Tensor, read: list[Tensor]) -> Layou
     if len(lengths) > 1:
         raise ValueError(f"the layers attend between {', '.join(map(str, lengths))} tokens in turn, and only attention "
                          f"between the same tokens can be chained; {_instead(classifier)}")
-    layout: Layout = classifier.read_as((n, lengths[0], 1), (images.shape[-2], images.shape[-1]))
+    layout: Layout = classifier.read_as((n, lengths[0], 1), size_of(images))
     return layout
 
 

@@ -125,7 +125,7 @@ def _pooled(logits: Tensor, point: Tensor) -> GradientEdge | None:
     """Where the layer's output has been averaged over its places, if that is the only thing done with it."""
     users = _nodes(logits)
     at = next((node for node in users if getattr(node, "variable", None) is point), None)
-    for name in ("CloneBackward", "MeanBackward"):  # the copy that hooks.cut() hands on, then the average
+    for name in ("CloneBackward", "MeanBackward"):  # the copy that base.cut() hands on, then the average
         following = users.get(at, []) if at is not None else []
         at = following[0] if len(following) == 1 and following[0].name().startswith(name) else None
     return GradientEdge(at, 0) if at is not None else None

@@ -1,15 +1,17 @@
-"""What all attributions share: one forward pass cut at a layer, one backward pass through the rest."""
+"""What all attributions share: how they are called, and one forward pass cut at a layer."""
 
 import functools
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from contrastlib import hooks, relevance
-from contrastlib.attribution._class_maps import ClassMaps, Combine, class_maps
+from contrastlib import relevance
+from contrastlib.attribution.class_maps import ClassMaps, Combine, class_maps
 from contrastlib.contrast import Contrast, original
 from contrastlib.models import Classifier
 from contrastlib.models.layers import resolve
@@ -18,19 +20,16 @@ from contrastlib.models.layouts import Layout
 Target = int | Sequence[int] | Tensor
 
 
-class Attribution:
-    """An attribution that is linear in the gradient of the score.
+class BaseAttribution(ABC):
+    """How the gradient of a score becomes a signed relevance map: what all attributions have in common.
 
-    Made from its rule ``combine(activation, gradient) -> (N, 1, h, w)`` by :func:`at_layer` or :func:`at_input`.
     The model is left as it was found: mode, gradients, hooks, statistics. It works under ``torch.no_grad()`` and
     autocast and with frozen parameters.
     """
 
-    def __init__(self, combine: Combine, reads: Literal["layer", "input"]) -> None:
-        self.combine = combine
-        self.reads = reads
-        self.name: str = getattr(combine, "__name__", "attribution")
-        functools.update_wrapper(self, combine)
+    name: str
+    reads: str
+    instead = ""  # of a layer
 
     def __repr__(self) -> str:
         return f"<attribution {self.name}, reads the {self.reads}>"
@@ -52,9 +51,9 @@ class Attribution:
             images: (N, 3, H, W) in [0, 1].
             target: the class to explain: one for all images, or one per image (N,), integers in [0, C).
             contrast: which score of the logits is explained.
-            layer: where the map is read: a name, a module, or None for the classifier's default layer. Methods that
-                read the input take none.
-            upsample: False keeps the layer's resolution (h, w).
+            layer: where the map is read: a name, a module, or None for the classifier's default layer. Only what
+                reads one layer takes it.
+            upsample: False keeps the resolution at which the map is made: of the layer, or of the patch tokens.
 
         Returns:
             signed relevance maps (N, 1, H, W), at least float32, without gradient; positive speaks for the score.
@@ -62,28 +61,43 @@ class Attribution:
         Raises:
             ValueError: images, target, layer or contrast do not fit; the message says what would.
             TypeError: the target is not made of integers.
-            RuntimeError: the score does not depend on the layer through anything differentiable.
+            RuntimeError: the score does not depend through anything differentiable on what is read.
         """
+        self._check_layer(layer)
         check_images(images)
         with torch.inference_mode(False), torch.enable_grad():
             classes = as_target(target, len(images), images.device)
-            logits, point = self._run(classifier, images, layer)
-            (gradient,) = torch.autograd.grad(contrast(logits, classes).sum(), point.leaf)
-            point.check(classifier, gradient)
-            maps = self.combine(at_least_float32(point.leaf.detach()), at_least_float32(gradient))
-            return relevance.upsample(maps, (images.shape[-2], images.shape[-1])) if upsample else maps
+            maps = self._maps(classifier, images, classes, contrast, layer)
+            return relevance.upsample(maps, size_of(images)) if upsample else maps
 
-    def class_maps(
-        self,
-        classifier: Classifier,
-        images: Tensor,
-        classes: Sequence[int] | Tensor | None = None,
-        *,
-        layer: str | nn.Module | None = None,
-    ) -> ClassMaps:
+    @abstractmethod
+    def _maps(self, classifier: Classifier, images: Tensor, classes: Tensor, contrast: Contrast,
+              layer: str | nn.Module | None) -> Tensor:
+        """The maps (N, 1, h, w) at the resolution at which they are made."""
+
+    def _check_layer(self, layer: str | nn.Module | None) -> None:
+        if layer is not None and self.reads != "layer":
+            raise ValueError(f"{self.name} reads the {self.reads} and takes no layer, got layer={layer!r}"
+                             f"{self.instead}")
+
+
+class Attribution(BaseAttribution):
+    """An attribution that is linear in the gradient of the score.
+
+    Made from its rule ``combine(activation, gradient) -> (N, 1, h, w)`` by :func:`at_layer` or :func:`at_input`.
+    """
+
+    def __init__(self, combine: Combine, reads: Literal["layer", "input"]) -> None:
+        self.combine = combine
+        self.reads = reads
+        self.name = getattr(combine, "__name__", "attribution")
+        functools.update_wrapper(self, combine)
+
+    def class_maps(self, classifier: Classifier, images: Tensor, classes: Sequence[int] | Tensor | None = None, *,
+                   layer: str | nn.Module | None = None) -> ClassMaps:
         """Explain the logits of K classes of each image at once.
 
-        The network's trunk runs once, without gradient; only what follows the layer is differentiated.
+        The trunk runs once, without gradient; only what follows the layer is differentiated.
 
         Args:
             classifier: images in [0, 1] to logits.
@@ -97,6 +111,7 @@ class Attribution:
         Raises:
             ValueError, TypeError, RuntimeError: as a call.
         """
+        self._check_layer(layer)
         check_images(images)
         with torch.inference_mode(False), torch.enable_grad():
             logits, point = self._run(classifier, images, layer)
@@ -104,12 +119,23 @@ class Attribution:
                 point.check(classifier, torch.autograd.grad(logits.sum(), point.leaf, retain_graph=True)[0])
             return class_maps(logits, point.leaf, as_classes(classes, logits), self.combine)
 
+    def _maps(self, classifier: Classifier, images: Tensor, classes: Tensor, contrast: Contrast,
+              layer: str | nn.Module | None) -> Tensor:
+        logits, point = self._run(classifier, images, layer)
+        (gradient,) = torch.autograd.grad(contrast(logits, classes).sum(), point.leaf)
+        point.check(classifier, gradient)
+        return self.combine(at_least_float32(point.leaf.detach()), at_least_float32(gradient))
+
     def _run(self, classifier: Classifier, images: Tensor, layer: str | nn.Module | None) -> tuple[Tensor, "Point"]:
         if self.reads == "layer":
-            return logits_at_layer(classifier, images, layer)
-        if layer is not None:
-            raise ValueError(f"{self.name} reads the input and takes no layer, got layer={layer!r}")
-        return logits_at_input(classifier, images)
+            logits, point = _at_layer(classifier, images, layer)
+        else:
+            point = Point(images.detach().clone().requires_grad_())
+            logits = classifier(point.leaf)
+        if not logits.requires_grad:
+            read = f"layer '{point.name}'" if point.name else "the images"
+            raise RuntimeError(f"the logits do not depend on {read} through anything differentiable")
+        return at_least_float32(logits), point
 
 
 def at_layer(combine: Combine) -> Attribution:
@@ -142,11 +168,7 @@ class Point:
     prefix: int = 0
 
     def check(self, classifier: Classifier, gradient: Tensor) -> None:
-        """Refuse a layer whose patch tokens nothing reads: the class token alone is read behind it.
-
-        Raises:
-            ValueError: the gradient is zero everywhere; names a layer where it is not.
-        """
+        """Refuse a layer whose patch tokens nothing reads: the class token alone is read behind it."""
         if not self.prefix or gradient.any():
             return
         works = classifier.layers().recommended
@@ -157,33 +179,91 @@ class Point:
                              "print(classifier.layers()) lists them all")
 
 
-def logits_at_layer(classifier: Classifier, images: Tensor, layer: str | nn.Module | None) -> tuple[Tensor, Point]:
-    """Logits (N, C), and the layer's output as the leaf they depend on."""
+def _at_layer(classifier: Classifier, images: Tensor, layer: str | nn.Module | None) -> tuple[Tensor, Point]:
     name, module = resolve(classifier.model, classifier.layer_name if layer is None else layer)
-    size = (images.shape[-2], images.shape[-1])
 
     def read_as(shape: tuple[int, ...]) -> Layout:
         if shape and shape[0] != len(images):
             raise ValueError(f"an output of shape {shape} has another batch than the {len(images)} images (windows of "
                              "them?), so it is no map of each; name the block around it")
-        return classifier.read_as(shape, size)
+        return classifier.read_as(shape, size_of(images))
 
-    with hooks.cut(module, name, read_as) as found:
+    with cut(module, name, read_as) as points:
         logits = classifier(images.clone() if images.is_inference() else images.detach())
-    if found.output is None:
+    if not points:
         raise ValueError(f"layer '{name}' did not run in the forward pass, so there is nothing to read there")
-    if not logits.requires_grad:
-        raise RuntimeError(f"the logits do not depend on layer '{name}' through anything differentiable")
-    return at_least_float32(logits), Point(found.output, name, getattr(found.reading, "prefix", 0))
+    return logits, points[0]
 
 
-def logits_at_input(classifier: Classifier, images: Tensor) -> tuple[Tensor, Point]:
-    """Logits (N, C), and the images as the leaf they depend on."""
-    leaf = images.detach().clone().requires_grad_()
-    logits = classifier(leaf)
-    if not logits.requires_grad:
-        raise RuntimeError("the logits do not depend on the images through anything differentiable")
-    return at_least_float32(logits), Point(leaf)
+@contextmanager
+def cut(layer: nn.Module, name: str, read_as: Callable[[tuple[int, ...]], Layout]) -> Iterator[list[Point]]:
+    """Cut the network at a layer: no gradient before it, gradient with respect to its output after it.
+
+    While the context is open, the layer's output is kept as a leaf that requires gradient, and a *copy* of it goes on
+    through the network, so that an in-place activation behind the layer cannot overwrite what is explained. What runs
+    before the layer builds no graph, which is why a map costs little more than a forward pass. The hook is gone when
+    the context closes, also after an exception.
+
+    Args:
+        layer: a module that runs exactly once in the forward pass.
+        name: its name, for messages.
+        read_as: how an output of a given shape is read as a map (N, K, h, w). It may run the network itself.
+
+    Yields:
+        a list, into which the forward pass puts where it was cut.
+
+    Raises:
+        ValueError: from inside the forward pass, if the layer's output is no map or it runs twice.
+    """
+    points: list[Point] = []
+    asking = False
+
+    def keep(_module: nn.Module, _args: object, output: object) -> object:
+        nonlocal asking
+        if asking:  # a pass of the network inside this one, by which read_as learns its grid
+            return output
+        if points:
+            raise ValueError(f"layer '{name}' runs more than once in a forward pass (a reused module), so its output "
+                             "is not one map; choose a layer that runs once, such as the block around it")
+        given, others = _tensor_of(output, name)
+        asking = True
+        try:
+            layout = read_as(tuple(given.shape))
+        except ValueError as error:
+            raise ValueError(f"layer '{name}': {error}") from None
+        asking = False
+        maps = layout.to_map(given.detach())
+        same = maps.shape == given.shape and maps.stride() == given.stride()
+        leaf = (maps if same else maps.contiguous()).requires_grad_()
+        points.append(Point(leaf, name, layout.prefix))
+        torch.set_grad_enabled(True)  # the caller's no_grad() context puts the mode back
+        handed_on = layout.from_map(leaf, given.detach())
+        return handed_on if others is None else (handed_on, *others)
+
+    handle = layer.register_forward_hook(keep)
+    try:
+        with torch.no_grad():
+            yield points
+    finally:
+        handle.remove()
+
+
+def _tensor_of(output: object, name: str) -> tuple[Tensor, tuple[object, ...] | None]:
+    """The tensor that a layer gives, and what else it gives: an attention module may give (output, weights)."""
+    others = None
+    if isinstance(output, tuple) and output and not any(isinstance(other, Tensor) for other in output[1:]):
+        output, *rest = output
+        others = tuple(rest)
+    if not isinstance(output, Tensor):
+        raise ValueError(f"layer '{name}' gives a {type(output).__name__}, not a map (N, K, h, w)")
+    if not output.is_floating_point():
+        raise ValueError(f"layer '{name}' gives {output.dtype} values, a map needs floating point")
+    return output, others
+
+
+def size_of(maps: Tensor) -> tuple[int, int]:
+    """(h, w) of maps or images."""
+    return maps.shape[-2], maps.shape[-1]
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:
