@@ -21,9 +21,9 @@ from contrastlib.attribution import (
     AttentionRollout,
     Attentions,
     Bias,
+    Recording,
     Target,
     attentions,
-    record_biases,
     through_layers,
 )
 from contrastlib.contrast import Contrast, original, probability
@@ -289,7 +289,7 @@ def full_grad(
             bias = replace(bias, constant=torch.zeros_like(bias.constant) if beta is None else beta.detach())
         return processed(bias.by_channel(gradient))
 
-    recording = record_biases(classifier, images)
+    recording = Recording(classifier, images)
     with torch.inference_mode(False):
         of_input, kept = recording.back(target, contrast, reduce)
         maps = [one for _, one in kept if one.numel()] + ([processed(of_input)] if input_term else [])

@@ -86,6 +86,17 @@ class Mixing(nn.Module):
         return self.head(self.attend(self.embed(x).flatten(2).transpose(1, 2).contiguous()).flatten(1))
 
 
+class Calls(nn.Module):
+    """A function as a module."""
+
+    def __init__(self, function) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
 def mixing(attend) -> Classifier:
     return classifier_of(seeded(Mixing, attend=attend).double())
 
@@ -280,6 +291,19 @@ def test_windows_are_refused():
 def test_attention_that_does_not_go_through_torch_is_named():
     with pytest.raises(ValueError, match=r"attention of ShiftedWindowAttention cannot be read.*use grad_cam"):
         attention_rollout(classifier_of(seeded(torchvision_swin), 32), images(2, 32, torch.float32), 3)
+
+
+def test_attention_that_is_partly_written_out_is_refused_by_its_blocks():
+    def written_out(tokens):
+        return (tokens @ tokens.transpose(1, 2)).softmax(-1) @ tokens
+
+    attend = of_torch()
+    classifier = mixing(nn.Sequential(*map(Calls, (attend, written_out, attend, written_out))))
+    before = state_of(classifier.model)
+    for method in (attention_rollout, attention_relevance):
+        with pytest.raises(ValueError, match=r"attention of attend.1, attend.3 is computed step by step .* grad_cam"):
+            method(classifier, images(size=16), TARGET)
+    assert state_of(classifier.model) == before
 
 
 def test_a_network_without_attention():

@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from networks import images, pooled, tiny, torchvision_network
+from networks import images, pooled, seeded, tiny, torchvision_network
+from torch import nn
 
 from contrastlib import contrast
 from contrastlib.attribution import METHODS, at_layer, grad_cam
@@ -77,6 +78,24 @@ def test_pooling_is_recognised_in_real_architectures(network, channels):
     assert given[0] == (2 * channels, 1, 2, 2)
 
 
+class MeanOverOtherAxes(nn.Module):
+    """A 6 x 6 map of 6 channels, averaged over channels and rows: (N, 6) too, but no pooling of its places."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 6, 3), nn.Linear(6, 40)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.conv(x).mean((1, 2)))
+
+
+@pytest.mark.parametrize("name", CAMS)
+def test_an_average_over_other_axes_is_no_pooling(name):
+    classifier, x = Classifier(seeded(MeanOverOtherAxes).double(), input_size=8, layer="conv"), images()
+    torch.testing.assert_close(CAMS[name].class_maps(classifier, x).maps,
+                               one_by_one(CAMS[name], classifier, x, range(40)))
+
+
 def test_class_by_class_where_convolutions_follow():
     """Seconds instead of milliseconds a pass, measured on depthwise convolutions, if it were transposed."""
     classifier = tiny(classes=80)
@@ -140,6 +159,14 @@ def test_many_repeated_classes_use_the_transposed_way_too():
     own = torch.arange(20).repeat(3, 1).flip(1)
     everything = grad_cam.class_maps(tiny(classes=20), images()).maps
     torch.testing.assert_close(grad_cam.class_maps(tiny(classes=20), images(), own).maps, everything.flip(1))
+
+
+@pytest.mark.parametrize("classes", [[5, 1, 1], [1, 5, 1], [5, 1, 5, 1, 1]])
+def test_a_class_that_is_named_twice_counts_once(classes):
+    direct = grad_cam(tiny(), images(), 5, contrast.foil([1]), upsample=False)
+    maps = grad_cam.class_maps(tiny(), images(), classes)
+    torch.testing.assert_close(maps.combine(contrast.foil([1]), 5), direct)
+    assert maps.maps.shape[1] == len(classes)
 
 
 def test_a_contrast_that_needs_missing_maps_is_refused():

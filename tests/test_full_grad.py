@@ -257,6 +257,19 @@ def test_refused_under_autocast():
         full_grad(tiny(torch.float32), images(dtype=torch.float32), 0)
 
 
+def test_classes_that_are_masked_out_leave_the_terms_complete():
+    """Logits of minus infinity have no weight; what the score has beyond its gradient counts all the same."""
+    classifier, x, target = tiny(), images(), torch.tensor([5, 1, 2])
+    with torch.no_grad():
+        classifier.model.head.bias[[0, 3]] = -torch.inf
+    terms = full_grad.terms(classifier, x, target, contrast.weighted)
+    logits = classifier(x).detach()
+    alpha = logits.masked_fill(torch.arange(6) == target[:, None], -torch.inf).softmax(-1)
+    torch.testing.assert_close(terms.unplaced["contrast"], -torch.special.entr(alpha).sum(-1))
+    for name, number in terms.unplaced.items():
+        assert number.isfinite().all(), name
+
+
 def test_a_network_that_forbids_gradients():
     class Forbids(Tiny):
         forward = torch.no_grad()(Tiny.forward)

@@ -33,13 +33,14 @@ from contrastlib.attribution.full_grad import (
     FullGradTerms,
     IncompleteError,
     IncompleteWarning,
+    Recording,
     full_grad,
-    record_biases,
 )
 
 __all__ = [
     "METHODS", "AttentionAttribution", "AttentionRelevance", "AttentionRollout", "Attentions", "Attribution",
     "BaseAttribution", "Bias", "ClassMaps", "FullGrad", "FullGradTerms", "IncompleteError", "IncompleteWarning",
-    "Target", "at_input", "at_layer", "attention_relevance", "attention_rollout", "attentions", "full_grad", "grad_cam",
-    "gradient", "gradient_x_input", "hirescam", "linear_approximation", "record_biases", "through_layers", "xgrad_cam",
+    "Recording", "Target", "at_input", "at_layer", "attention_relevance", "attention_rollout", "attentions",
+    "full_grad", "grad_cam", "gradient", "gradient_x_input", "hirescam", "linear_approximation", "through_layers",
+    "xgrad_cam",
 ]

@@ -16,7 +16,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from contrastlib.attribution.base import BaseAttribution, Target, as_target, at_least_float32, check_images, size_of
+from contrastlib.attribution.base import (
+    ALONE,
+    BaseAttribution,
+    Target,
+    as_target,
+    at_least_float32,
+    check_images,
+    followed,
+    size_of,
+)
 from contrastlib.contrast import Contrast, original
 from contrastlib.models import Classifier
 from contrastlib.models.layouts import Layout
@@ -304,8 +313,8 @@ def attentions(
 
 def _forward(classifier: Classifier, images: Tensor) -> tuple[Tensor, list[Tensor]]:
     """Logits (N, C), and the attention probabilities they depend on, the first as a leaf."""
-    reader = _Reader()
-    with ExitStack() as undo:
+    with ALONE, ExitStack() as undo, followed(classifier.model) as running:
+        reader = _Reader(running)
         for module in classifier.model.modules():  # timm's modules that were told to compute attention themselves
             if vars(module).get("fused_attn") is False:
                 vars(module)["fused_attn"] = True
@@ -313,6 +322,11 @@ def _forward(classifier: Classifier, images: Tensor) -> tuple[Tensor, list[Tenso
         # Compiled, a network would hand out its attention but not run its backward pass through it.
         with torch.compiler.set_stance("force_eager"), torch.no_grad(), reader:
             logits = classifier(images.clone() if images.is_inference() else images.detach())
+    lengths = {p.shape[-1] for p in reader.probabilities}
+    left_out = [name for name, length in reader.left_out.items() if length in lengths]
+    if left_out:
+        raise ValueError(f"the attention of {', '.join(left_out)} is computed step by step and cannot be read, and "
+                         f"without it the others do not make a map; {_instead(classifier)}")
     return at_least_float32(logits), reader.probabilities
 
 
@@ -332,9 +346,11 @@ def _moved_at_all(classifier: Classifier, images: Tensor) -> Tensor:
 class _Reader(TorchFunctionMode):
     """While it is active, attention is computed step by step and its probabilities (N, heads, L, L) are kept."""
 
-    def __init__(self) -> None:
+    def __init__(self, running: list[str]) -> None:
         super().__init__()
+        self.running = running
         self.probabilities: list[Tensor] = []
+        self.left_out: dict[str, int] = {}  # modules with a softmax between so many tokens of their own
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -345,7 +361,10 @@ class _Reader(TorchFunctionMode):
             given = given_to_multi_head(args, kwargs or {})
             _refuse(unusual(given))
             return multi_head(given, self._attend)
-        return func(*args, **(kwargs or {}))
+        output = func(*args, **(kwargs or {}))
+        if getattr(func, "__name__", "") == "softmax" and output.ndim > 2 and output.shape[-1] == output.shape[-2]:
+            self.left_out[self.running[-1] if self.running else "the classifier"] = output.shape[-1]
+        return output
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, scale: float, mask: Tensor | None = None,
                 ) -> tuple[Tensor, Tensor]:

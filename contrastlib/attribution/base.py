@@ -1,9 +1,10 @@
 """What all attributions share: how they are called, and one forward pass cut at a layer."""
 
 import functools
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,6 +19,9 @@ from contrastlib.models.layers import resolve
 from contrastlib.models.layouts import Layout
 
 Target = int | Sequence[int] | Tensor
+
+ALONE = threading.RLock()
+"""Held by a pass that changes for a while what all threads see of a network, such as which parameters are frozen."""
 
 
 class BaseAttribution(ABC):
@@ -240,12 +244,37 @@ def cut(layer: nn.Module, name: str, read_as: Callable[[tuple[int, ...]], Layout
         handed_on = layout.from_map(leaf, given.detach())
         return handed_on if others is None else (handed_on, *others)
 
-    handle = layer.register_forward_hook(keep)
+    handle = layer.register_forward_hook(only_here(keep))
     try:
         with torch.no_grad():
             yield points
     finally:
         handle.remove()
+
+
+def only_here(hook: Callable[..., object]) -> Callable[..., object]:
+    """A hook that acts in the thread that makes it, and on no pass that runs meanwhile in another."""
+    here = threading.get_ident()
+    return lambda *args: hook(*args) if threading.get_ident() == here else None
+
+
+@contextmanager
+def followed(model: nn.Module) -> Iterator[list[str]]:
+    """The names of the modules that run in this thread, the innermost last; none before the network itself runs."""
+    running: list[str] = []
+
+    def enter(name: str) -> Callable[..., None]:
+        return lambda *_: running.append(name)
+
+    def leave(*_: object) -> None:
+        running.pop()
+
+    with ExitStack() as undo:
+        for name, module in model.named_modules():
+            if not isinstance(module, torch.jit.ScriptModule):  # it takes no hooks
+                undo.callback(module.register_forward_pre_hook(only_here(enter(name))).remove)
+                undo.callback(module.register_forward_hook(only_here(leave)).remove)
+        yield running
 
 
 def _tensor_of(output: object, name: str) -> tuple[Tensor, tuple[object, ...] | None]:

@@ -9,7 +9,6 @@ plain self-attention, constants added in place to a part of a tensor, calls in w
 
 from __future__ import annotations
 
-import functools
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -24,11 +23,23 @@ from torch.overrides import TorchFunctionMode
 from contrastlib import contrast as contrasts
 from contrastlib import relevance
 from contrastlib.attribution.attention import given_to_multi_head, multi_head, unusual
-from contrastlib.attribution.base import BaseAttribution, Target, as_classes, as_target, check_images, size_of
+from contrastlib.attribution.base import (
+    ALONE,
+    BaseAttribution,
+    Target,
+    as_classes,
+    as_target,
+    check_images,
+    followed,
+    only_here,
+    size_of,
+)
 from contrastlib.attribution.class_maps import ClassMaps
 from contrastlib.contrast import Contrast, original
 from contrastlib.models import Classifier
 from contrastlib.models.layouts import Layout, square_enough
+
+Size = tuple[int, int]
 
 _WARN = 1e-3  # relative residual above which a call warns
 _SHARE = 0.01  # of all terms' absolute values: a score that is smaller is no measure for the residual
@@ -165,7 +176,7 @@ class FullGradTerms:
             found[kind] = found[kind] + number if kind in found else number
         return found
 
-    def map(self, size: tuple[int, int] | None = None) -> Tensor:
+    def map(self, size: Size | None = None) -> Tensor:
         """All terms that have a place as one map. The sum of its pixels is the sum of those terms.
 
         Args:
@@ -174,7 +185,7 @@ class FullGradTerms:
         Returns:
             signed relevance (N, 1, H, W), in units of the score for each pixel.
         """
-        of_size: dict[tuple[int, int], Tensor] = {}
+        of_size: dict[Size, Tensor] = {}
         for one in self._maps():
             at = size_of(one)
             of_size[at] = of_size[at] + one if at in of_size else one
@@ -261,10 +272,10 @@ class FullGrad(BaseAttribution):
             ValueError, TypeError, RuntimeError: as a call.
         """
         with torch.inference_mode(False):
-            return record_biases(classifier, images).terms(target, contrast)
+            return Recording(classifier, images).terms(target, contrast)
 
     def class_maps(self, classifier: Classifier, images: Tensor, classes: Sequence[int] | Tensor | None = None, *,
-                   layer: str | nn.Module | None = None, size: tuple[int, int] | None = None) -> ClassMaps:
+                   layer: str | nn.Module | None = None, size: Size | None = None) -> ClassMaps:
         """Explain the logits of K classes of each image: one forward pass, and a backward pass for each class.
 
         Args:
@@ -284,7 +295,7 @@ class FullGrad(BaseAttribution):
             IncompleteWarning: as a call.
         """
         self._check_layer(layer)
-        recording = record_biases(classifier, images)
+        recording = Recording(classifier, images)
         maps, warned = [], False
         with torch.inference_mode(False):
             chosen = as_classes(classes, recording.logits)
@@ -299,19 +310,23 @@ full_grad = FullGrad()
 """Signed FullGrad; see :class:`FullGrad`."""
 
 
-@dataclass(frozen=True)
 class Recording:
-    """A forward pass with its biases.
+    """A forward pass with its biases. The model is left as it was found.
 
     Attributes:
         logits: (N, C), with their graph.
-        watcher: what saw the pass.
-        layout: how tokens of a given shape lie in the image, None if they do not.
     """
 
-    logits: Tensor
-    watcher: _Watcher
-    layout: Callable[[tuple[int, ...]], Layout | None]
+    def __init__(self, classifier: Classifier, images: Tensor) -> None:
+        check_images(images)
+        _check_precision(classifier, images)
+        with torch.inference_mode(False), torch.enable_grad(), _watched(classifier.model) as self._watcher:
+            self.logits = classifier(images.clone() if images.is_inference() else images.detach())
+        if not self.logits.requires_grad:
+            raise RuntimeError("the logits do not depend on the images through anything differentiable")
+        if not self._watcher.biases:
+            raise ValueError(f"{classifier.name} has no bias, so its map is gradient x input; call gradient_x_input")
+        self._read_as = classifier.read_as
 
     def back(self, target: Target, contrast: Contrast, reduce: Reduce = Bias.by_place, *, again: bool = False,
              ) -> tuple[Tensor, list[tuple[Bias, Tensor]]]:
@@ -326,11 +341,11 @@ class Recording:
         Returns:
             the input's term, gradient times normalised image (N, 3, H, W), and each bias with what was kept of it.
         """
-        image, biases, found = self.watcher.image, self.watcher.biases, self.watcher.found
-        self.watcher.reduce = reduce
+        image, found = self._watcher.image, self._watcher.found
+        self._watcher.reduce = reduce
         weights = contrasts.weights(contrast, self.logits.detach(), self.classes(target))
         (gradient,) = torch.autograd.grad(self.logits, image, weights.to(self.logits.dtype), retain_graph=again)
-        kept = [(biases[i], found[i]) for i in sorted(found)]
+        kept = [(self._watcher.biases[i], found[i]) for i in sorted(found)]
         found.clear()
         return gradient * image.detach(), kept
 
@@ -344,39 +359,20 @@ class Recording:
         placed: dict[str, Tensor] = {}
         unplaced: dict[str, Tensor] = {}
         for bias, places in kept:
-            at, nowhere = _in_image(bias, places, of_input, self.layout)
+            at, nowhere = _in_image(bias, places, of_input, self._read_as)
             if at is not None:
                 placed[bias.name] = _together(placed[bias.name], at) if bias.name in placed else at
             if nowhere is not None:
                 unplaced[bias.name] = unplaced.get(bias.name, 0) + nowhere
         logits, classes = self.logits.detach(), self.classes(target)
         score = contrast(logits, classes).double()
-        products = contrasts.weights(contrast, logits, classes).double() * logits.double()
+        weights = contrasts.weights(contrast, logits, classes).double()
+        products = weights * logits.double().where(weights != 0, 0)  # an infinite logit of no weight adds nothing
         rest = score - products.sum(-1)  # for the log-odds, minus the entropy of alpha
         if (rest.abs() > 4 * torch.finfo(logits.dtype).eps * products.abs().sum(-1)).any():  # more than rounding
             unplaced["contrast"] = rest
-        return FullGradTerms(score, of_input.sum(1, keepdim=True), placed, unplaced, tuple(self.watcher.leaves),
+        return FullGradTerms(score, of_input.sum(1, keepdim=True), placed, unplaced, tuple(self._watcher.leaves),
                              {bias.name: bias.kind for bias, _ in kept})
-
-
-def record_biases(classifier: Classifier, images: Tensor) -> Recording:
-    """Run the network once, and write its biases down. The model is left as it was found."""
-    check_images(images)
-    _check_precision(classifier, images)
-
-    @functools.cache  # the answer may take a run of the network
-    def layout(shape: tuple[int, ...]) -> Layout | None:
-        with suppress(ValueError):
-            return classifier.read_as(shape, size_of(images))
-        return None
-
-    with torch.inference_mode(False), torch.enable_grad(), _watched(classifier.model) as watcher:
-        logits = classifier(images.clone() if images.is_inference() else images.detach())
-    if not logits.requires_grad:
-        raise RuntimeError("the logits do not depend on the images through anything differentiable")
-    if not watcher.biases:
-        raise ValueError(f"{classifier.name} has no bias, so its map is gradient x input; call gradient_x_input")
-    return Recording(logits, watcher, layout)
 
 
 class _Watcher(TorchFunctionMode):
@@ -412,7 +408,7 @@ class _Watcher(TorchFunctionMode):
             if not unusual(given):
                 with self:
                     return multi_head(given, _attend)
-        constant = call.constant()  # before the call, which may overwrite its operands
+        constant = call.constant()  # asked before the call, which may overwrite its operands
         output = call()
         if not _count([output]):
             return output
@@ -420,7 +416,11 @@ class _Watcher(TorchFunctionMode):
             self.leaves[self._here(call)] = None
         if call.kind == "convolution":
             self.grids.add(output.shape[2:])
-        return output if constant is None else self._added(call, constant.detach(), output)
+        if constant is None:
+            return output
+        # A mask adds minus infinity: nothing is left of the place, and there is no product to count.
+        constant = constant.detach().masked_fill(~constant.isfinite(), 0)
+        return self._added(call, constant, output)
 
     def _added(self, call: _Call, constant: Tensor, output: Tensor) -> Tensor:
         """Write a bias down, and reduce the gradient there as soon as a backward pass comes by."""
@@ -507,8 +507,7 @@ class _Call:
             with torch.no_grad():
                 constant = self.function(*map(_at_zero, self.args),
                                          **{name: _at_zero(value) for name, value in self.kwargs.items()})
-        # A mask of attention adds minus infinity: nothing is left of the place, and there is no product to count.
-        return constant if constant is not None and constant.any() and constant.isfinite().all() else None
+        return constant if constant is not None and constant.any() else None
 
     def _shift(self) -> Tensor | None:
         """What BatchNorm gives at zero, written out as measured rows have it rounded."""
@@ -564,24 +563,15 @@ def _watched(model: nn.Module) -> Iterator[_Watcher]:
         watcher.image = args[0].detach().requires_grad_()
         return (watcher.image.clone(), *args[1:])  # a copy, which the network may overwrite
 
-    def enter(name: str) -> Callable[..., None]:
-        return lambda *_: watcher.running.append(name)
-
-    def leave(*_: object) -> None:
-        watcher.running.pop()
-
-    with ExitStack() as undo, watcher:
-        undo.callback(model.register_forward_pre_hook(start).remove)
-        for name, module in model.named_modules():
-            if not isinstance(module, torch.jit.ScriptModule):  # it takes no hooks; what it leaves counts as unseen
-                undo.callback(module.register_forward_pre_hook(enter(name)).remove)
-                undo.callback(module.register_forward_hook(leave).remove)
+    with ALONE, ExitStack() as undo, watcher:
+        undo.callback(model.register_forward_pre_hook(only_here(start)).remove)
+        watcher.running = undo.enter_context(followed(model))
         for parameter in [parameter for parameter in model.parameters() if parameter.requires_grad]:
             undo.callback(parameter.requires_grad_(False).requires_grad_)
         yield watcher
 
 
-def _in_image(bias: Bias, places: Tensor, image: Tensor, layout_of: Callable[[tuple[int, ...]], Layout | None],
+def _in_image(bias: Bias, places: Tensor, image: Tensor, read_as: Callable[[tuple[int, ...], Size], Layout],
               ) -> tuple[Tensor | None, Tensor | None]:
     """A bias's products as a map (N, 1, h, w), as numbers (N,) where they have no place, or some of them as either."""
     n = len(image)
@@ -589,8 +579,8 @@ def _in_image(bias: Bias, places: Tensor, image: Tensor, layout_of: Callable[[tu
             bias.axis == 1 or (bias.axis == -1 and square_enough(size_of(places), size_of(image)))):
         return places.unsqueeze(1), None
     if len(places) == n and places.ndim == 2 and bias.axis == -1:
-        layout = layout_of(bias.shape)
-        if layout is not None and layout.kind == "tokens":
+        with suppress(ValueError):  # no tokens on a grid
+            layout = read_as(bias.shape, size_of(image))
             patches = places[:, layout.prefix:].unflatten(1, layout.grid).unsqueeze(1)
             return patches, places[:, :layout.prefix].sum(1, dtype=torch.float64) if layout.prefix else None
     # What is not laid out as the image is has its parts in the order of the batch.
@@ -613,12 +603,10 @@ def _check_precision(classifier: Classifier, images: Tensor) -> None:
     for name, parameter in classifier.model.named_parameters():
         if parameter.is_floating_point():
             first.setdefault(parameter.dtype, name)
-    found = ", ".join(f"'{name}' is {dtype}" for dtype, name in first.items())
-    if len(first) > 1:
-        raise ValueError(f"full_grad needs all parameters in one precision: {found}; call .float() on the classifier")
-    if first and torch.finfo(*first).bits < 32:
-        raise ValueError(f"full_grad adds its terms up to the score, which needs float32 or finer: {found}; call "
-                         ".float() on the classifier")
+    if len(first) > 1 or any(torch.finfo(dtype).bits < 32 for dtype in first):
+        found = ", ".join(f"'{name}' is {dtype}" for dtype, name in first.items())
+        raise ValueError("full_grad adds its terms up to the score, which needs all parameters in one precision, "
+                         f"float32 or finer: {found}; call .float() on the classifier")
 
 
 def _counted(leaves: Sequence[str]) -> str:
