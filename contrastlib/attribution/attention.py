@@ -16,16 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from contrastlib.attribution.base import (
-    ALONE,
-    BaseAttribution,
-    Target,
-    as_target,
-    at_least_float32,
-    check_images,
-    followed,
-    size_of,
-)
+from contrastlib.attribution.base import BaseAttribution, Target, as_target, at_least_float32, check_images, followed
 from contrastlib.contrast import Contrast, original
 from contrastlib.models import Classifier
 from contrastlib.models.layouts import Layout
@@ -313,7 +304,7 @@ def attentions(
 
 def _forward(classifier: Classifier, images: Tensor) -> tuple[Tensor, list[Tensor]]:
     """Logits (N, C), and the attention probabilities they depend on, the first as a leaf."""
-    with ALONE, ExitStack() as undo, followed(classifier.model) as running:
+    with followed(classifier.model) as running, ExitStack() as undo:
         reader = _Reader(running)
         for module in classifier.model.modules():  # timm's modules that were told to compute attention themselves
             if vars(module).get("fused_attn") is False:
@@ -451,7 +442,7 @@ def _layout(classifier: Classifier, images: Tensor, read: list[Tensor]) -> Layou
     if len(lengths) > 1:
         raise ValueError(f"the layers attend between {', '.join(map(str, lengths))} tokens in turn, and only attention "
                          f"between the same tokens can be chained; {_instead(classifier)}")
-    layout: Layout = classifier.read_as((n, lengths[0], 1), size_of(images))
+    layout: Layout = classifier.read_as((n, lengths[0], 1), (images.shape[-2], images.shape[-1]))
     return layout
 
 

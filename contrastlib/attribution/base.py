@@ -20,8 +20,7 @@ from contrastlib.models.layouts import Layout
 
 Target = int | Sequence[int] | Tensor
 
-ALONE = threading.RLock()
-"""Held by a pass that changes for a while what all threads see of a network, such as which parameters are frozen."""
+_alone = threading.RLock()  # of the passes that change for a while what all threads see of a network
 
 
 class BaseAttribution(ABC):
@@ -259,8 +258,15 @@ def only_here(hook: Callable[..., object]) -> Callable[..., object]:
 
 
 @contextmanager
-def followed(model: nn.Module) -> Iterator[list[str]]:
-    """The names of the modules that run in this thread, the innermost last; none before the network itself runs."""
+def followed(model: nn.Module, start: Callable[..., object] | None = None) -> Iterator[list[str]]:
+    """The names of the modules that run in this thread, the innermost last; none before the network itself runs.
+
+    Other passes that are followed wait, so that within a network may be changed as long as its logits stay.
+
+    Args:
+        model: the network.
+        start: a hook on what the network is given, the last to see it.
+    """
     running: list[str] = []
 
     def enter(name: str) -> Callable[..., None]:
@@ -269,7 +275,9 @@ def followed(model: nn.Module) -> Iterator[list[str]]:
     def leave(*_: object) -> None:
         running.pop()
 
-    with ExitStack() as undo:
+    with _alone, ExitStack() as undo:
+        if start is not None:
+            undo.callback(model.register_forward_pre_hook(only_here(start)).remove)
         for name, module in model.named_modules():
             if not isinstance(module, torch.jit.ScriptModule):  # it takes no hooks
                 undo.callback(module.register_forward_pre_hook(only_here(enter(name))).remove)

@@ -23,17 +23,7 @@ from torch.overrides import TorchFunctionMode
 from contrastlib import contrast as contrasts
 from contrastlib import relevance
 from contrastlib.attribution.attention import given_to_multi_head, multi_head, unusual
-from contrastlib.attribution.base import (
-    ALONE,
-    BaseAttribution,
-    Target,
-    as_classes,
-    as_target,
-    check_images,
-    followed,
-    only_here,
-    size_of,
-)
+from contrastlib.attribution.base import BaseAttribution, Target, as_classes, as_target, check_images, followed, size_of
 from contrastlib.attribution.class_maps import ClassMaps
 from contrastlib.contrast import Contrast, original
 from contrastlib.models import Classifier
@@ -107,7 +97,7 @@ class Bias:
 
     def by_place(self, gradient: Tensor) -> Tensor:
         """The same added up over the channels; over nothing where the tensor has no place."""
-        if self.constant.ndim > 1:
+        if self.constant.ndim > 1 or not self.axis:
             product = self.by_channel(gradient)
             return product.sum(self.axis) if self.axis else product
         if self.axis == -1:
@@ -563,9 +553,7 @@ def _watched(model: nn.Module) -> Iterator[_Watcher]:
         watcher.image = args[0].detach().requires_grad_()
         return (watcher.image.clone(), *args[1:])  # a copy, which the network may overwrite
 
-    with ALONE, ExitStack() as undo, watcher:
-        undo.callback(model.register_forward_pre_hook(only_here(start)).remove)
-        watcher.running = undo.enter_context(followed(model))
+    with followed(model, start) as watcher.running, ExitStack() as undo, watcher:
         for parameter in [parameter for parameter in model.parameters() if parameter.requires_grad]:
             undo.callback(parameter.requires_grad_(False).requires_grad_)
         yield watcher
