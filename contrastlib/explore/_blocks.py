@@ -10,8 +10,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from contrastlib import contrast
-from contrastlib.attribution import AttentionRollout, Attentions, attention_relevance, attentions, grad_cam
-from contrastlib.attribution._attention import through_layers
+from contrastlib.attribution import (
+    AttentionRollout,
+    Attentions,
+    attention_relevance,
+    attentions,
+    grad_cam,
+    through_layers,
+)
 from contrastlib.contrast import Contrast
 from contrastlib.experiments.coherence import transformer
 from contrastlib.explore._contrasts import Photograph, by_title, prepared

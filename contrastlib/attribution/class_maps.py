@@ -58,6 +58,8 @@ class ClassMaps:
         chosen = torch.as_tensor(target, device=self.logits.device)
         row = contrasts.weights(contrast, self.logits, chosen.expand(n) if chosen.ndim == 0 else chosen)
         here = row.gather(-1, self.classes)
+        named = torch.zeros_like(row).scatter_add(-1, self.classes, torch.ones_like(here))
+        here = here / named.gather(-1, self.classes)  # the maps of a class that stands there twice share its weight
         self._check_complete(row)
         if normalised:
             norm = self.maps.norm(dim=(-2, -1))
@@ -125,10 +127,12 @@ def _pooled(logits: Tensor, point: Tensor) -> GradientEdge | None:
     """Where the layer's output has been averaged over its places, if that is the only thing done with it."""
     users = _nodes(logits)
     at = next((node for node in users if getattr(node, "variable", None) is point), None)
-    for name in ("CloneBackward", "MeanBackward"):  # the copy that hooks.cut() hands on, then the average
+    for name in ("CloneBackward", "MeanBackward"):  # the copy that base.cut() hands on, then the average
         following = users.get(at, []) if at is not None else []
         at = following[0] if len(following) == 1 and following[0].name().startswith(name) else None
-    return GradientEdge(at, 0) if at is not None else None
+    # Over both axes of places and no other; torch keeps a negative axis as what wraps around 64 bits.
+    over = {(axis + point.ndim) % 2**64 % point.ndim for axis in getattr(at, "_saved_dim", ())}
+    return GradientEdge(at, 0) if at is not None and over == {2, 3} else None
 
 
 def _class_by_class(
