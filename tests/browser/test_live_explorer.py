@@ -7,8 +7,8 @@ from PIL import Image
 
 START = """
 import ipywidgets
-from contrastlib import explore, models
-explorer = explore.LiveExplorer(models.load("birds_vgg"), contrast="weighted")
+from contrastlib import explorables, models
+explorer = explorables.LiveExplorer(models.load("birds_vgg"), contrast="weighted")
 slider = ipywidgets.IntSlider(max=100)
 _ = ipywidgets.link((slider, "value"), (explorer, "position"))
 """

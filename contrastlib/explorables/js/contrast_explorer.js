@@ -1,9 +1,7 @@
 /* The contrast explorer: which class, rather than which others, and what the map says then. */
 
-import { combine, decode, floats, largest, ranked, softmax, temperature, weights } from "./maps.js";
-import { button, change, choices, element, field, follow, listed, percent, select, shown, slider, unique }
-  from "./parts.js";
-import { gradient, offer, paint, readable } from "./picture.js";
+import { button, change, choices, combine, decode, element, field, floats, follow, gradient, largest, listed,
+  offer, paint, percent, ranked, readable, select, shown, slider, softmax, temperature, unique, weights } from "./base.js";
 
 const ROWS = 8; // classes listed besides those chosen
 const CONTRASTS = [["original", "original"], ["max", "max"], ["weighted", "weighted"], ["mean", "mean"],
@@ -26,7 +24,7 @@ class Picture {
   maps(name) {
     const method = this.state.methods.find((m) => m.name === name) ?? this.state.methods[0];
     if (!this.decoded.has(method.name)) {
-      const maps = decode(method, this.order);
+      const maps = decode(method);
       this.decoded.set(method.name, { ...maps, name: method.name, limit: largest(maps.values) });
     }
     return this.decoded.get(method.name);

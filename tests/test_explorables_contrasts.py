@@ -14,9 +14,16 @@ from traitlets import TraitError
 
 from contrastlib import contrast
 from contrastlib.attribution import grad_cam, linear_approximation
-from contrastlib.widgets import Compact, ContrastExplorer, photograph, picture
-from contrastlib.widgets._bundle import script
-from contrastlib.widgets._compact import temperature
+from contrastlib.explorables import (
+    BlockExplorer,
+    ContrastExplorer,
+    MaskingExplorer,
+    PushingExplorer,
+    decode,
+    encode,
+    photograph,
+    picture,
+)
 
 NAMES = list("abcdef")
 RULES = {"Grad-CAM": grad_cam, "linear": linear_approximation}
@@ -31,8 +38,8 @@ def made(**choices):
 
 def contrasts():
     named = {name: (getattr(contrast, name), {}) for name in ("original", "max", "weighted", "mean")}
-    named |= {f"dial {p}": (contrast.tempered(temperature(p)), {"contrast": "tempered", "position": p})
-              for p in (0, 20, 50, 80, 100)}
+    named |= {f"dial {p}": (contrast.tempered(T), {"contrast": "tempered", "position": p})
+              for p, T in {0: 0, 20: 10**-0.6, 50: 1, 80: 10**0.6, 100: float("inf")}.items()}
     return named | {"foils": (contrast.foil([0, 3]), {"contrast": "foil", "foils": [3, 0]})}
 
 
@@ -61,16 +68,20 @@ def test_two_classes_with_nearly_the_same_map_keep_their_difference():
     generator = torch.Generator().manual_seed(0)
     shared, own = torch.rand(1, 7, 7, generator=generator), torch.rand(50, 7, 7, generator=generator)
     maps = (shared + 0.1 * own).numpy()
-    logits = np.linspace(5, -5, 50)
-    back = Compact.of(maps, logits).maps(logits)
-    exact, kept = maps[0] - maps[1], back[0] - back[1]
-    assert np.abs(kept - exact).max() < 0.001 * np.ptp(exact)
-    rough = Compact.of(maps, -logits).maps(-logits)  # the same two classes, now the least likely ones
-    assert np.abs(rough[0] - rough[1] - exact).max() > 0.005 * np.ptp(exact)
+    likeliest, least = decode(encode(maps, fine=range(32))), decode(encode(maps, fine=range(49, 17, -1)))
+    exact = maps[0] - maps[1]
+    assert np.abs(likeliest[0] - likeliest[1] - exact).max() < 0.001 * np.ptp(exact)
+    assert np.abs(least[0] - least[1] - exact).max() > 0.005 * np.ptp(exact)
+
+
+def test_the_likeliest_classes_are_kept_in_sixteen_bits():
+    maps, logits = np.random.default_rng(0).normal(size=(50, 7, 7)), np.random.default_rng(1).normal(size=50)
+    fine = picture(images()[0], {"Grad-CAM": maps}, logits)["methods"][0]["fine_of"]
+    assert fine == np.argsort(-logits)[:32].tolist()
 
 
 def test_a_map_of_zeros_stays_zero():
-    assert (Compact.of(np.zeros((3, 2, 2)), np.arange(3)).maps(np.arange(3)) == 0).all()
+    assert (decode(encode(np.zeros((3, 2, 2)), fine=range(3))) == 0).all()
 
 
 @pytest.mark.parametrize(("classes", "side"), [(1000, 7), (100, 14)])
@@ -80,7 +91,7 @@ def test_a_picture_is_compact(classes, side):
     state = picture(rng.random((3, 224, 224)), {"Grad-CAM": rng.normal(size=(classes, side, side))},
                     rng.normal(size=classes))
     method = state["methods"][0]
-    assert 4 / 3 * sum(map(len, (state["logits"], method["maps"], method["scales"], method["fine"]))) < 80_000
+    assert 4 / 3 * sum(map(len, (state["logits"], method["coarse"], method["scales"], method["fine"]))) < 80_000
 
 
 def test_a_photograph_is_small_and_keeps_its_shape():
@@ -114,8 +125,8 @@ def test_choices_that_do_not_exist(choice, value):
 @pytest.mark.parametrize(
     ("maps", "logits", "says"),
     [
-        (torch.zeros(6, 4), torch.zeros(6), r"\(C, h, w\)"),
-        (torch.zeros(5, 4, 4), torch.zeros(6), "5 maps need as many logits"),
+        (torch.zeros(6, 4), torch.zeros(6), r"maps must be \(6, h, w\), got shape \(6, 4\)"),
+        (torch.zeros(5, 4, 4), torch.zeros(6), r"maps must be \(6, h, w\), got shape \(5, 4, 4\)"),
         (torch.full((6, 4, 4), torch.nan), torch.zeros(6), "finite"),
     ],
 )
@@ -144,14 +155,14 @@ def test_it_shows_a_still_where_nothing_can_run():
     assert "image/png" not in ContrastExplorer()._repr_mimebundle_()[0]
 
 
-@pytest.mark.parametrize("name", ["explorer.js"])
-def test_a_script_needs_no_file(name):
-    text = script(name)
+@pytest.mark.parametrize("explorer", [ContrastExplorer, MaskingExplorer, PushingExplorer, BlockExplorer])
+def test_a_script_needs_no_file(explorer):
+    text = str(explorer._esm)
     assert "import " not in text
     assert text.count("export ") == text.count("export default") == 1
 
 
 def test_without_anywidget_it_says_what_to_install():
-    code = "import sys; sys.modules['anywidget'] = None; import contrastlib.widgets"
+    code = "import sys; sys.modules['anywidget'] = None; import contrastlib.explorables"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "pip install anywidget" in done.stderr
