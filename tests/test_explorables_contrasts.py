@@ -2,12 +2,18 @@
 
 import base64
 import io
+import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
+import nbformat
 import numpy as np
 import pytest
 import torch
+from ipywidgets.embed import dependency_state
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from networks import images, tiny
 from PIL import Image
 from traitlets import TraitError
@@ -25,6 +31,8 @@ from contrastlib.explorables import (
     picture,
 )
 
+ROOT = Path(__file__).parents[1]
+WIDGETS = "application/vnd.jupyter.widget-state+json"
 NAMES = list("abcdef")
 RULES = {"Grad-CAM": grad_cam, "linear": linear_approximation}
 
@@ -160,6 +168,72 @@ def test_a_script_needs_no_file(explorer):
     text = str(explorer._esm)
     assert "import " not in text
     assert text.count("export ") == text.count("export default") == 1
+
+
+EVIL = "</SCRIPT><img src=x onerror=document.title=1337>"
+NAMES_THAT_ARE_TEXT = [EVIL, "<!--<script>", "$$ store", "from $_{5$", "cash $\\alpha$ machine", "f"]
+
+
+def test_a_class_name_is_text_in_a_built_page(tmp_path):
+    """What a browser takes for the state of the page's widgets is all of it, and no name begins anything else."""
+    explorer = ContrastExplorer(made()[1].pictures, NAMES_THAT_ARE_TEXT)
+    shown, about = explorer._repr_mimebundle_()
+    page = new_notebook(cells=[new_markdown_cell("# page"), new_code_cell("explorer", outputs=[
+        new_output("display_data", data=shown, metadata=about)])])
+    page.metadata["widgets"] = {WIDGETS: {"state": dependency_state(explorer, drop_defaults=False)}}
+    page.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(page, tmp_path / "index.ipynb")
+    (tmp_path / "conf.py").write_text(f"import sys\nsys.path.insert(0, {str(ROOT / 'book' / '_ext')!r})\n"
+                                      "nb_execution_mode = 'off'\nextensions = ['myst_nb', 'book_assets']\n",
+                                      encoding="utf8")
+    subprocess.run([sys.executable, "-m", "sphinx", "-Q", "-b", "html", tmp_path, tmp_path / "html"], check=True)
+    built = (tmp_path / "html" / "index.html").read_text(encoding="utf8")
+    state = re.search(rf'<script[^>]*type="{re.escape(WIDGETS)}"[^>]*>(.*?)</script', built, re.S | re.I)[1]
+    assert "<" not in state
+    kept = json.loads(state)["state"][explorer.model_id]["state"]
+    assert kept["names"] == NAMES_THAT_ARE_TEXT
+    assert kept["_esm"] == explorer._esm
+    assert "onerror" not in built.replace(state, "")
+
+
+def test_names_are_drawn_as_they_are_written():
+    explorer = ContrastExplorer(made()[1].pictures, NAMES_THAT_ARE_TEXT, contrast="foil", foils=[3, 4], target=2)
+    assert explorer._repr_mimebundle_()[0]["image/png"]
+    named = [text for text in explorer.still().texts if "$" in text.get_text()]
+    assert named
+    assert not any(text.get_parse_math() for text in named)
+
+
+def test_classes_are_taken_by_their_names_too():
+    _, explorer = made(target="b", contrast="foil", foils=["e", np.int64(0)])
+    assert (explorer.target, explorer.foils) == (1, [4, 0])
+    explorer.target, explorer.foils = "C", [torch.tensor(3), "F"]
+    assert (explorer.target, explorer.foils) == (2, [3, 5])
+    for choice in ({"target": "g"}, {"foils": ["a", "g"]}):
+        with pytest.raises(ValueError, match="no class is called 'g'; there are: a, b, c, d, e, f"):
+            made(**choice)
+
+
+def test_a_foil_is_named_once():
+    _, explorer = made(target=0, contrast="foil", foils=[1])
+    for twice in ([1, 1], ["b", 1]):
+        with pytest.raises(TraitError, match=r"different classes, one is named twice: \[1, 1\]"):
+            explorer.foils = twice
+    assert explorer.foils == [1]
+    assert explorer.weights().sum() == pytest.approx(1, abs=1e-12)
+
+
+def test_a_kept_question_belongs_to_its_picture():
+    _, explorer = made(target=3, foils=[1])
+    explorer.pinned = {"contrast": "mean"}
+    explorer.picture, explorer.target, explorer.foils = 1, 2, []
+    assert explorer.pinned == {"picture": 0, "target": 3, "contrast": "mean", "position": 50, "foils": [1],
+                               "method": "Grad-CAM"}
+    for wrong in ({"picture": 2}, {"target": 6}, {"foils": [9]}, {"method": "LRP"}):
+        with pytest.raises(TraitError, match=next(iter(wrong))):
+            explorer.pinned = wrong
+    explorer.pinned = {}
+    assert explorer.pinned == {}
 
 
 def test_without_anywidget_it_says_what_to_install():

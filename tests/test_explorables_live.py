@@ -96,6 +96,22 @@ def test_live_takes_what_the_reader_hands_in():
     assert (explorer.picture, explorer.foils, explorer.pinned) == (1, [], {})
 
 
+def test_a_photograph_stands_upright_however_it_comes(tmp_path):
+    """As its file states, by its path and handed in."""
+    photo = Image.new("RGB", (60, 20), "red")
+    photo.paste("blue", (0, 0, 30, 20))
+    exif = photo.getexif()
+    exif[0x112] = 6  # held on its side
+    photo.save(tmp_path / "photo.jpg", exif=exif)
+    explorer = explorables.LiveExplorer(tiny(), tmp_path / "photo.jpg")
+    explorer.wait(60)
+    content = (tmp_path / "photo.jpg").read_bytes()
+    explorer._handle_custom_msg({"kind": "photograph", "name": "photo.jpg"}, [content])
+    explorer.wait(60)
+    opened, handed_in = explorer.pictures
+    assert opened == handed_in == explorables.picture_of(tiny(), content, title="photo.jpg")
+
+
 @pytest.mark.parametrize(("content", "says"), [(b"no picture", "notes.txt could not be explained: it is no picture"),
                                                ("missing.png", "missing.png could not be explained")])
 def test_live_says_what_cannot_be_explained(content, says):

@@ -140,6 +140,12 @@ def test_traits_hold_only_what_exists(found):
         found.value("max")
 
 
+def test_names_are_drawn_as_they_are_written():
+    explorer = MaskingExplorer([masked_picture(PHOTO, PHOTO, ["$$ store", "from $_{5$"], MAPS, CURVES)], ["a$$", "b"])
+    assert explorer._repr_mimebundle_()[0]["image/png"]
+    assert explorer.still().axes[-1].get_title() == "$$ store\nagainst from $_{5$"
+
+
 def test_still_shows_pictures_and_curves(found):
     found.removed = "lowest"
     figure = found.still()

@@ -13,7 +13,7 @@ import traitlets
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from numpy.typing import ArrayLike, NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from contrastlib.models import Classifier
@@ -125,7 +125,7 @@ def prepared(classifier: Classifier, photograph: Photograph) -> Tensor:
             raise ValueError(f"one photograph is (3, H, W) or (1, 3, H, W), got shape {tuple(photograph.shape)}")
         return image
     if isinstance(photograph, bytes):
-        photograph = Image.open(io.BytesIO(photograph))
+        photograph = ImageOps.exif_transpose(Image.open(io.BytesIO(photograph)))  # upright, as from a path
     return classifier.prepare(photograph).to(classifier.mean.dtype)
 
 

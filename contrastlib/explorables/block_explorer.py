@@ -283,11 +283,11 @@ class BlockExplorer(base.Explorable):
         found = [[self._frames(variant)[b] for b in shown] for variant in rows]
         zero = np.zeros(self.pictures[self.picture]["frames"][self.method]["shape"][4:])
         said = [["" if one is not None else "no map" for one in row] for row in found]
-        return plotting.map_grid(
+        return base.as_written(plotting.map_grid(
             base.from_address(self.pictures[self.picture]["photo"]),
             [[zero if one is None else one for one in row] for row in found],
             row_labels=list(rows.values()), column_titles=[f"block {b}" for b in shown],
-            panel_titles=said if any(map(any, said)) else (), photo_title=self.sentence(block=False))
+            panel_titles=said if any(map(any, said)) else (), photo_title=self.sentence(block=False)))
 
     def sentence(self, *, block: bool = True) -> str:
         """What is asked, in words.

@@ -1,5 +1,6 @@
 """The contrast explorer: every class, every contrast, any method that is linear in the gradient."""
 
+import operator
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,8 +19,10 @@ from contrastlib.attribution import Attribution, ClassMaps, FullGrad, grad_cam
 from contrastlib.contrast import Contrast
 from contrastlib.explorables import base
 from contrastlib.models import Classifier
+from contrastlib.names import UnknownNameError, find
 
 CONTRASTS = ("original", "max", "weighted", "mean", "tempered", "foil")
+QUESTION = ("picture", "target", "contrast", "position", "foils", "method")
 
 LEADING = 32
 """Classes that are kept in sixteen bits: the likeliest, whose maps contrasts subtract from each other."""
@@ -130,6 +133,21 @@ def picture(photo: Image.Image | ArrayLike, maps: Mapping[str, ArrayLike], logit
             "label": -1 if label is None else int(label)}
 
 
+class ClassIndex(traitlets.Int[int, int | str]):
+    """The index of a class; a name is taken for the class that it means."""
+
+    def validate(self, obj: Any, value: Any) -> int:
+        """The index."""
+        if isinstance(value, str):
+            try:
+                value = find(value, obj.names, "class")
+            except (UnknownNameError, ValueError) as error:
+                raise base.ChoiceError(str(error)) from error
+        elif hasattr(value, "__index__") and not isinstance(value, bool):
+            value = operator.index(value)  # numpy's and torch's whole numbers too
+        return super().validate(obj, value)
+
+
 class ContrastExplorer(base.Explorable):
     r"""Choose a class, what it is held against, and see which pixels answer.
 
@@ -139,12 +157,14 @@ class ContrastExplorer(base.Explorable):
 
     Attributes:
         picture: index of the picture.
-        target: index of the class that is explained.
+        target: index of the class that is explained; set by its name or its index.
         contrast: ``original``, ``max``, ``weighted``, ``mean``, ``tempered`` (the dial) or ``foil``.
         position: the dial, 0 (T = 0, max) to 100 (T infinite, mean); 50 is T = 1, weighted.
-        foils: classes it is held against when the contrast is ``foil``; none means the strongest rival.
+        foils: classes it is held against when the contrast is ``foil``, set like the target; each once; none means the
+            strongest rival.
         method: name of the attribution method.
-        pinned: a question that is kept beside (target, contrast, position, foils, method); empty for none.
+        pinned: a question that is kept beside (picture, target, contrast, position, foils, method), with the picture
+            that it was asked of; what is left out of it is as it is asked now; empty for none.
         strength: opacity of the map over the photograph, in [0, 1].
         colours: ``RdBu``, or ``bwr`` as in the papers.
         scale: ``map`` for the map's own largest value as the strongest colour, ``shared`` for that of all classes.
@@ -159,10 +179,10 @@ class ContrastExplorer(base.Explorable):
     pictures = traitlets.List(traitlets.Dict(), help="of picture()").tag(sync=True)
     names = traitlets.List(traitlets.Unicode(), help="C class names").tag(sync=True)
     picture = traitlets.Int(0).tag(sync=True)
-    target = traitlets.Int(0).tag(sync=True)
+    target = ClassIndex(0).tag(sync=True)
     contrast = traitlets.Enum(CONTRASTS, "weighted").tag(sync=True)
     position = traitlets.Int(50, min=0, max=100).tag(sync=True)
-    foils = traitlets.List(traitlets.Int()).tag(sync=True)
+    foils = traitlets.List(ClassIndex()).tag(sync=True)
     method = traitlets.Unicode().tag(sync=True)
     pinned = traitlets.Dict().tag(sync=True)
     strength = traitlets.Float(0.6, min=0, max=1).tag(sync=True)
@@ -197,11 +217,25 @@ class ContrastExplorer(base.Explorable):
 
     @traitlets.validate("picture", "target", "foils", "method")
     def _exists(self, proposal: Any) -> Any:
-        name, value = proposal["trait"].name, proposal["value"]
-        if self.pictures:
-            choices = {"picture": range(len(self.pictures)), "method": [m["name"] for m in self.pictures[0]["methods"]]}
-            for one in value if name == "foils" else [value]:
-                base.choose(name, one, choices.get(name, range(len(self.names))))
+        return self._checked(proposal["trait"].name, proposal["value"])
+
+    @traitlets.validate("pinned")
+    def _whole(self, proposal: Any) -> dict[str, Any]:
+        if not proposal["value"]:
+            return {}
+        question = {key: getattr(self, key) for key in QUESTION} | proposal["value"]
+        return {key: self._checked(key, value) for key, value in question.items()}
+
+    def _checked(self, name: str, value: Any) -> Any:
+        """A part of a question, if there is such a picture, class or method."""
+        classes = range(len(self.names))
+        if name == "foils" and len(set(value)) < len(value):
+            raise base.ChoiceError(f"foils must be different classes, one is named twice: {value}")
+        if not self.pictures or name in ("contrast", "position"):
+            return value
+        choices = {"picture": range(len(self.pictures)), "method": [m["name"] for m in self.pictures[0]["methods"]]}
+        for one in value if name == "foils" else [value]:
+            base.choose(name, one, choices.get(name, classes))
         return value
 
     def likeliest(self) -> int:
@@ -226,8 +260,9 @@ class ContrastExplorer(base.Explorable):
         shown["foil"] = "rather than " + " or ".join(self.names[c] for c in self._rivals())
         if self.contrast != "foil":
             del shown["foil"]
-        return plotting.compare(base.from_address(self._state()["photo"]), [self._map(name) for name in shown],
-                                [f"{self.names[self.target]}\n{against}" for against in shown.values()])
+        return base.as_written(plotting.compare(
+            base.from_address(self._state()["photo"]), [self._map(name) for name in shown],
+            [f"{self.names[self.target]}\n{against}" for against in shown.values()]))
 
     def on_photograph(self, explain: Callable[[str, bytes], None]) -> None:
         """Have photographs that a reader hands in explained by this kernel.

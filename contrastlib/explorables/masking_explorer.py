@@ -238,7 +238,7 @@ class MaskingExplorer(base.Explorable):
                     if not c:
                         ax.set_ylabel(name, color=colour_of(name), fontweight="bold")
             self._draw_curves(figure.add_subplot(grid[:, -1]))
-        return figure
+        return base.as_written(figure)
 
     def _draw_curves(self, ax: Axes) -> None:
         for name in self.contrasts:
