@@ -17,9 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from contrastlib import data, models, results, selection
-from contrastlib.data.dataset import DataWarning, ImageDataset, Problem, Sample, told
-from contrastlib.data.places import VARIABLE
-from contrastlib.data.reading import batches
+from contrastlib.data import VARIABLE, DataWarning, ImageDataset, Problem, Sample, batches, describe
 from contrastlib.experiments import code, shards
 from contrastlib.experiments.experiment import Batch, Experiment, Row, Setting, Values
 from contrastlib.experiments.processes import Processes, processes
@@ -167,7 +165,7 @@ def _measured(job: _Job, positions: Sequence[int], loaded: Sequence[Sample | Pro
     samples = list(there.values())
     if not samples:
         problems = [thing for thing in loaded if isinstance(thing, Problem)]
-        raise ValueError(f"no image of a whole shard can be read: {told(problems)}")
+        raise ValueError(f"no image of a whole shard can be read: {describe(problems)}")
     images = torch.stack([sample.image for sample in samples]).to(job.device)
     labels = torch.tensor([sample.label for sample in samples], device=job.device)
     parts = _parts(job, list(there)) if job.experiment.wants_parts else None

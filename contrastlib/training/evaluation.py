@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
-from contrastlib.data.dataset import ImageDataset
+from contrastlib.data import ImageDataset
 from contrastlib.models import Classifier
 from contrastlib.training.augmentation import prepared
 from contrastlib.training.feeding import Feed, batches

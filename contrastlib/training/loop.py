@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from contrastlib.data.dataset import ImageDataset
+from contrastlib.data import ImageDataset
 from contrastlib.models import Classifier
 from contrastlib.models import weights as stored_weights
 from contrastlib.training import checkpoint

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from contrastlib.data.dataset import ImageDataset
+from contrastlib.data import ImageDataset
 from contrastlib.models import Classifier
 from contrastlib.training.checkpoint import RECORD, write_json
 from contrastlib.training.recipe import Recipe

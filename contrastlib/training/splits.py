@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from contrastlib.data.dataset import ImageDataset
+from contrastlib.data import ImageDataset
 from contrastlib.models import Classifier
 
 ON_TEST = ("The best epoch is the one with the highest accuracy on the test split itself, because the data set has no "
