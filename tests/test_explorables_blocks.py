@@ -8,6 +8,7 @@ import pytest
 import torch
 from ipywidgets.embed import dependency_state
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from transformer_networks import torchvision_transformer, transformer
 
 from contrastlib import contrast, data, explorables, models, published
@@ -166,7 +167,7 @@ def test_its_still_is_a_figure_with_all_blocks(made, method):
     explorer.method, explorer.reading = method, 0
     figure = explorer.still()
     assert isinstance(figure, Figure)
-    written = [text.get_text() for text in figure.texts]
+    written = [text.get_text() for text in figure.findobj(Text)]
     assert {f"block {b}" for b in range(3)} <= set(written)
     assert written.count("no map") == (2 if method == "Grad-CAM" else 0)
     assert ("as published" in " ".join(written)) == (method != "attention relevance")
@@ -176,7 +177,7 @@ def test_its_still_is_a_figure_with_all_blocks(made, method):
 def test_of_many_blocks_the_still_shows_six():
     classifier = transformer(torch.float32, depth=9)
     figure = explorables.blocks(classifier, torch.rand(1, 3, 16, 16)).still()
-    written = [text.get_text() for text in figure.texts if text.get_text().startswith("block")]
+    written = [text.get_text() for text in figure.findobj(Text) if text.get_text().startswith("block")]
     assert written == [f"block {b}" for b in (0, 2, 3, 5, 6, 8)]
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from ipywidgets.embed import dependency_state
+from matplotlib.text import Text
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from networks import images, tiny
 from PIL import Image
@@ -158,7 +159,7 @@ def test_it_shows_a_still_where_nothing_can_run():
     data, _ = explorer._repr_mimebundle_()
     assert "application/vnd.jupyter.widget-view+json" in data
     assert Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).width > 300
-    titles = [text.get_text() for text in explorer.still().texts]
+    titles = [text.get_text() for text in explorer.still().findobj(Text)]
     assert any("rather than" in title for title in titles)
     assert "image/png" not in ContrastExplorer()._repr_mimebundle_()[0]
 
@@ -199,7 +200,7 @@ def test_a_class_name_is_text_in_a_built_page(tmp_path):
 def test_names_are_drawn_as_they_are_written():
     explorer = ContrastExplorer(made()[1].pictures, NAMES_THAT_ARE_TEXT, contrast="foil", foils=[3, 4], target=2)
     assert explorer._repr_mimebundle_()[0]["image/png"]
-    named = [text for text in explorer.still().texts if "$" in text.get_text()]
+    named = [text for text in explorer.still().findobj(Text) if "$" in text.get_text()]
     assert named
     assert not any(text.get_parse_math() for text in named)
 

@@ -13,9 +13,10 @@ import traitlets
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from numpy.typing import ArrayLike, NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
+from contrastlib import pictures
 from contrastlib.models import Classifier
 from contrastlib.plotting import as_picture
 
@@ -125,7 +126,7 @@ def prepared(classifier: Classifier, photograph: Photograph) -> Tensor:
             raise ValueError(f"one photograph is (3, H, W) or (1, 3, H, W), got shape {tuple(photograph.shape)}")
         return image
     if isinstance(photograph, bytes):
-        photograph = ImageOps.exif_transpose(Image.open(io.BytesIO(photograph)))  # upright, as from a path
+        photograph = pictures.rgb(Image.open(io.BytesIO(photograph)))
     return classifier.prepare(photograph).to(classifier.mean.dtype)
 
 
@@ -149,7 +150,7 @@ def photograph(photo: Image.Image | ArrayLike, *, quality: int = 80, side: int =
             shares = numbers("the floats of a photograph", pixels, "H", "W", 3, shares=True)
             pixels = np.round(shares * 255).astype(np.uint8)
         photo = Image.fromarray(pixels)
-    image = photo.convert("RGB")
+    image = pictures.rgb(photo)
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=quality, optimize=True)

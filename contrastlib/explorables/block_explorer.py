@@ -19,16 +19,12 @@ from contrastlib.explorables import base
 from contrastlib.models import Classifier
 from contrastlib.published import columns_normalised, gradient_of_scores, reversed_gradients
 
-ASKED = ("original", "weighted")
-"""The contrasts that frames are made for, in the order of the frames."""
-
+ASKED = ("original", "weighted")  # the contrasts that frames are made for, in their order
 SCORES: Mapping[str, Contrast] = {"original": contrast.original, "weighted": contrast.weighted,
                                   "probability": contrast.probability}
+# The review's "standard" maps explain the logit and have a ReLU, its "contrastive" ones the probability without.
 PUBLISHED_SCORE = {"original": "original", "weighted": "probability"}
-"""The review's "standard" maps explain the logit and have a ReLU, its "contrastive" ones the probability without."""
-
-ALL, SOME = 8, 6
-"""Up to how many blocks a still shows them all, and how many it shows of more."""
+ALL, SOME = 8, 6  # up to how many blocks a still shows them all, and how many it shows of more
 
 BEHIND = ("Behind the last block only the class token is read. The patches get no gradient, and there is no map "
           "(erratum 46).")
@@ -47,6 +43,8 @@ def _corrected(what: str, *, absent: str = "") -> dict[str, Any]:
     return {"name": "corrected", "notes": dict.fromkeys(ASKED, what), "absent": absent}
 
 
+# A name; a phrase that ends the question, with the number of the block for {}; how what was published can be read, if
+# anything was, and what is right: each with notes by contrast and why a block may have no map.
 METHODS: list[dict[str, Any]] = [
     {"name": "attention rollout", "phrase": "attention rollout from block {} on",
      "published": [
@@ -64,8 +62,6 @@ METHODS: list[dict[str, Any]] = [
     {"name": "attention relevance", "phrase": "attention relevance from block {} on", "published": [],
      "corrected": _corrected("Each block's attention times its gradient, rectified, as the method is defined.")},
 ]
-"""The methods: a name; a phrase that ends the question, with the number of the block for ``{}``; how what was published
-can be read, if anything was, and what is right, each with notes by contrast and why a block may have no map."""
 
 
 def blocks(classifier: Classifier, photographs: base.Photographs, *, labels: Sequence[int] = (), **choices: Any,
@@ -277,16 +273,14 @@ class BlockExplorer(base.Explorable):
         """The question at every block, or at six of many: a row as published, if anything was, and one corrected."""
         count = len(self.blocks)
         shown = range(count) if count <= ALL else np.linspace(0, count - 1, SOME).round().astype(int).tolist()
-        rows: dict[Variant, str] = {"published": "as published", "corrected": "corrected"}
-        if not self._method()["published"]:
-            del rows["published"]
+        rows: list[Variant] = ["published", "corrected"] if self._method()["published"] else ["corrected"]
         found = [[self._frames(variant)[b] for b in shown] for variant in rows]
         zero = np.zeros(self.pictures[self.picture]["frames"][self.method]["shape"][4:])
         said = [["" if one is not None else "no map" for one in row] for row in found]
         return base.as_written(plotting.map_grid(
             base.from_address(self.pictures[self.picture]["photo"]),
             [[zero if one is None else one for one in row] for row in found],
-            row_labels=list(rows.values()), column_titles=[f"block {b}" for b in shown],
+            row_labels=["as published", "corrected"][-len(rows):], column_titles=[f"block {b}" for b in shown],
             panel_titles=said if any(map(any, said)) else (), photo_title=self.sentence(block=False)))
 
     def sentence(self, *, block: bool = True) -> str:

@@ -24,22 +24,16 @@ from contrastlib.names import UnknownNameError, find
 CONTRASTS = ("original", "max", "weighted", "mean", "tempered", "foil")
 QUESTION = ("picture", "target", "contrast", "position", "foils", "method")
 
-LEADING = 32
-"""Classes that are kept in sixteen bits: the likeliest, whose maps contrasts subtract from each other."""
+LEADING = 32  # classes that are kept in sixteen bits: the likeliest, whose maps contrasts subtract from each other
+CHUNK = 256  # classes whose maps are made at a time, between two reports of progress
 
-CHUNK = 256
-"""Classes whose maps are made at a time, between two reports of progress."""
-
+# An attribution, or a function of classifier, images (1, 3, H, W) and K classes to their class maps.
 Method = Attribution | FullGrad | Callable[[Classifier, Tensor, list[int]], ClassMaps]
-"""An attribution, or a function of classifier, images (1, 3, H, W) and K classes to their class maps."""
-
 GRAD_CAM: Mapping[str, Method] = {"Grad-CAM": grad_cam}
+Picture = dict[str, Any]  # what the browser gets of one picture, made by picture()
 
-Picture = dict[str, Any]
-"""What the browser gets of one picture, made by :func:`picture`."""
-
+# Held while maps are computed in the background: two passes through one network would read each other's layers.
 _AT_WORK = threading.Lock()
-"""Held while maps are computed in the background: two passes through one network would read each other's layers."""
 
 
 def contrasts(classifier: Classifier, photographs: base.Photographs, methods: Mapping[str, Method] = GRAD_CAM, *,
@@ -228,14 +222,12 @@ class ContrastExplorer(base.Explorable):
 
     def _checked(self, name: str, value: Any) -> Any:
         """A part of a question, if there is such a picture, class or method."""
-        classes = range(len(self.names))
         if name == "foils" and len(set(value)) < len(value):
             raise base.ChoiceError(f"foils must be different classes, one is named twice: {value}")
-        if not self.pictures or name in ("contrast", "position"):
-            return value
-        choices = {"picture": range(len(self.pictures)), "method": [m["name"] for m in self.pictures[0]["methods"]]}
-        for one in value if name == "foils" else [value]:
-            base.choose(name, one, choices.get(name, classes))
+        if self.pictures and name not in ("contrast", "position"):
+            choices = {"picture": range(len(self.pictures)), "method": [m["name"] for m in self.pictures[0]["methods"]]}
+            for one in value if name == "foils" else [value]:
+                base.choose(name, one, choices.get(name, range(len(self.names))))
         return value
 
     def likeliest(self) -> int:
@@ -256,13 +248,11 @@ class ContrastExplorer(base.Explorable):
         """The photograph with the original map and the contrasts from max to mean; with chosen foils, theirs too."""
         if not self.pictures:
             return None
-        shown = {name: name for name in ("original", "foil", "max", "weighted", "mean")}
-        shown["foil"] = "rather than " + " or ".join(self.names[c] for c in self._rivals())
-        if self.contrast != "foil":
-            del shown["foil"]
-        return base.as_written(plotting.compare(
-            base.from_address(self._state()["photo"]), [self._map(name) for name in shown],
-            [f"{self.names[self.target]}\n{against}" for against in shown.values()]))
+        shown = ["original", *(["foil"] if self.contrast == "foil" else []), "max", "weighted", "mean"]
+        foils = "rather than " + " or ".join(self.names[c] for c in self._rivals())
+        titles = [f"{self.names[self.target]}\n{foils if name == 'foil' else name}" for name in shown]
+        photo = base.from_address(self._state()["photo"])
+        return base.as_written(plotting.compare(photo, [self._map(name) for name in shown], titles))
 
     def on_photograph(self, explain: Callable[[str, bytes], None]) -> None:
         """Have photographs that a reader hands in explained by this kernel.

@@ -22,14 +22,9 @@ from contrastlib.perturbation import Order, logits_of
 from contrastlib.plotting import WIDTH, BookFigure, colour_of, style
 
 CONTRASTS: Mapping[str, Contrast] = {"original": contrast.original, "weighted": contrast.weighted}
-
 ENDS = get_args(Order)
-
-STILL = (20, 50, 80)
-"""Per cent removed in the still's pictures."""
-
-BATCH = 8
-"""Masked pictures that the network sees at a time."""
+STILL = (20, 50, 80)  # per cent removed in the still's pictures
+BATCH = 8  # masked pictures that the network sees at a time
 
 
 def masking(

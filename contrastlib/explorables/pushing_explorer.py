@@ -20,17 +20,11 @@ from contrastlib.plotting import WIDTH, BookFigure, colour_of, style
 
 PUSHES: Mapping[str, Contrast] = {"original": contrast.original, "weighted": contrast.weighted, "max": contrast.max}
 
+# What is averaged: whether the target is the most probable class, its probability, the change of its logit.
 METRICS = ("accuracy", "p_t", "y_t")
-"""What is averaged: whether the target is the most probable class, its probability, the change of its logit."""
-
-CLASSES = 4
-"""Classes of the shown picture whose probabilities are followed."""
-
-CHUNK = 16
-"""Images that are pushed at a time."""
-
-FRAME, BUDGET = 160, 130_000
-"""Pixels of the longer side of a frame, and characters that all frames may take together."""
+CLASSES = 4  # of the shown picture, whose probabilities are followed
+CHUNK = 16  # images that are pushed at a time
+FRAME, BUDGET = 160, 130_000  # pixels of a frame's longer side, and characters that all frames may take together
 
 
 def pushing(
