@@ -124,7 +124,7 @@ def test_masking_depends_on_its_methods_and_on_no_other_data_or_network():
     strangers = {"models.birds", "models.zoo", "attribution",
                  "experiments.runner", "experiments.masking_curves"}
     assert not modules & {f"contrastlib.{name}" for name in strangers}
-    assert not [name for name in modules if name.split(".")[1] in ("data", "plotting", "training", "widgets")]
+    assert not [name for name in modules if name.split(".")[1] in ("data", "plotting", "training", "explorables")]
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

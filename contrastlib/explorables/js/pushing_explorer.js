@@ -1,9 +1,6 @@
 /* Push pictures, step by step, along the gradient of a score, and see what the network makes of them. */
 
-import { lineChart, swatch } from "./chart.js";
-import { floats } from "./maps.js";
-import { change, choices, element, field, follow, percent, slider } from "./parts.js";
-import { pixels } from "./picture.js";
+import { change, choices, element, field, floats, follow, lineChart, percent, pixels, slider, swatch } from "./base.js";
 
 const METRICS = ["accuracy", "probability pₜ", "change of logit yₜ"]; // how their charts are headed
 const SURE = 1.96; // standard errors of a 95 % interval

@@ -1,9 +1,7 @@
 /* Remove what a map ranks highest, or lowest, and follow what the network still believes. */
 
-import { inked, lineChart, meanHeight, swatch } from "./chart.js";
-import { bytes, floats, upsample } from "./maps.js";
-import { change, choices, element, field, follow, listed, select, slider } from "./parts.js";
-import { offer, pixels } from "./picture.js";
+import { change, choices, decode, element, field, floats, follow, inked, lineChart, listed, meanHeight, offer, pixels,
+  select, slider, swatch, upsample } from "./base.js";
 
 const ENDS = ["highest", "lowest"];
 const BETTER = { highest: "The lower curve ranks the evidence better.",
@@ -22,7 +20,7 @@ function ranksOf(values) {
 class MaskedPicture {
   constructor(state, contrasts, shares) {
     Object.assign(this, { state, contrasts, shares, rank: new Map(), photo: null, blurred: null });
-    this.maps = new Int16Array(bytes(state.maps));
+    this.maps = decode(state.maps);
     this.curves = floats(state.curves);
   }
 
@@ -38,7 +36,7 @@ class MaskedPicture {
   ranks(target, k) {
     const key = target * this.contrasts + k;
     if (!this.rank.has(key)) {
-      const [h, w] = this.state.shape, map = this.maps.subarray(key * h * w, (key + 1) * h * w);
+      const { h, w, values } = this.maps, map = values.subarray(key * h * w, (key + 1) * h * w);
       this.rank.set(key, ranksOf(upsample(map, h, w, this.photo.height, this.photo.width)));
     }
     return this.rank.get(key);

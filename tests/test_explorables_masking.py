@@ -9,11 +9,11 @@ import traitlets
 from matplotlib.figure import Figure
 from networks import images, pooled, tiny
 
-from contrastlib import contrast, explore
+from contrastlib import contrast, explorables
 from contrastlib.attribution import grad_cam, gradient_x_input
+from contrastlib.explorables import MaskingExplorer, masked_picture, photograph
 from contrastlib.names import UnknownNameError
 from contrastlib.perturbation import blur, keep, logits_of, ranks, remaining
-from contrastlib.widgets import MaskingExplorer, masked_picture, photograph
 
 SCORES = {"original": contrast.original, "weighted": contrast.weighted}
 MAPS = np.random.default_rng(0).normal(size=(2, 2, 3, 4))
@@ -23,7 +23,7 @@ PHOTO = np.random.default_rng(2).random((3, 18, 24))
 
 @pytest.fixture(scope="module")
 def found():
-    return explore.masking(tiny(), images(2), step=10)
+    return explorables.masking(tiny(), images(2), step=10)
 
 
 def state(widget) -> dict:
@@ -65,7 +65,7 @@ def test_curves_are_the_relative_probability_of_masked_pictures(found, removed, 
 
 def test_the_pixels_that_are_left_are_those_of_the_library():
     classifier, image = tiny(), images(1, seed=4)
-    found = explore.masking(classifier, image, removed="lowest")
+    found = explorables.masking(classifier, image, removed="lowest")
     one = int(logits_of(classifier, image).argmax())
     one_state = found.pictures[0]
     marked = one_state | {"photo": white(8), "blurred": white(8, of=0)}  # so that what is left can be counted
@@ -96,7 +96,7 @@ def test_highest_and_lowest_remove_from_opposite_ends(found):
 
 def test_classes_can_be_named():
     classifier, image = tiny(), images(1)
-    found = explore.masking(classifier, image, pairs=[(4, 1)], step=50, share=0)
+    found = explorables.masking(classifier, image, pairs=[(4, 1)], step=50, share=0)
     y = logits_of(classifier, image)[0].softmax(-1)
     assert found.pictures[0]["names"] == ["class 4", "class 1"]
     assert found.value("original") == pytest.approx((y[4] / (y[4] + y[1])).item(), abs=1e-6)
@@ -104,7 +104,7 @@ def test_classes_can_be_named():
 
 def test_photographs_have_titles_and_choices_are_taken():
     photo = (255 * images(1)[0].permute(1, 2, 0)).to(torch.uint8).numpy()
-    found = explore.masking(tiny(torch.float32), {"a": photo, "b": photo}, step=25, picture=1, target=1,
+    found = explorables.masking(tiny(torch.float32), {"a": photo, "b": photo}, step=25, picture=1, target=1,
                             contrasts={"mean": contrast.mean})
     assert [one["title"] for one in found.pictures] == ["a", "b"]
     assert (found.picture, found.target, found.share, found.contrasts) == (1, 1, 25, ["mean"])
@@ -113,10 +113,11 @@ def test_photographs_have_titles_and_choices_are_taken():
 
 def test_another_method_and_layer_rank_the_pixels():
     classifier, image = tiny(), images(1)
-    first = explore.masking(classifier, image, layer="act", step=20)
-    assert first.pictures[0]["shape"] == [8, 8]
-    assert explore.masking(classifier, image, gradient_x_input, step=20).pictures[0]["shape"] == [8, 8]
-    assert not np.array_equal(first.curve("original"), explore.masking(classifier, image, step=20).curve("original"))
+    first = explorables.masking(classifier, image, layer="act", step=20)
+    assert first.relevance("original").shape == (8, 8)
+    assert explorables.masking(classifier, image, gradient_x_input, step=20).relevance("original").shape == (8, 8)
+    usual = explorables.masking(classifier, image, step=20)
+    assert not np.array_equal(first.curve("original"), usual.curve("original"))
 
 
 def test_state_is_small():
@@ -137,6 +138,12 @@ def test_traits_hold_only_what_exists(found):
     found.share = 100
     with pytest.raises(ValueError, match=r"contrast must be one of original, weighted, got 'max'"):
         found.value("max")
+
+
+def test_names_are_drawn_as_they_are_written():
+    explorer = MaskingExplorer([masked_picture(PHOTO, PHOTO, ["$$ store", "from $_{5$"], MAPS, CURVES)], ["a$$", "b"])
+    assert explorer._repr_mimebundle_()[0]["image/png"]
+    assert explorer.still().axes[-1].get_title() == "$$ store\nagainst from $_{5$"
 
 
 def test_still_shows_pictures_and_curves(found):
@@ -162,17 +169,17 @@ def test_still_shows_pictures_and_curves(found):
 ])
 def test_what_cannot_be_explored_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        explore.masking(tiny(), images(2), **options)
+        explorables.masking(tiny(), images(2), **options)
 
 
 def test_an_unknown_layer_is_named():
     with pytest.raises(UnknownNameError, match="no layer 'nowhere'"):
-        explore.masking(tiny(), images(1), layer="nowhere")
+        explorables.masking(tiny(), images(1), layer="nowhere")
 
 
 def test_one_class_has_no_rival():
     with pytest.raises(ValueError, match="two classes against each other, the classifier has 1"):
-        explore.masking(pooled(1), images(1, 16))
+        explorables.masking(pooled(1), images(1, 16))
 
 
 @pytest.mark.parametrize(("change", "message"), [

@@ -8,14 +8,14 @@ import pytest
 import torch
 from ipywidgets.embed import dependency_state
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from transformer_networks import torchvision_transformer, transformer
 
-from contrastlib import contrast, data, explore, models, published
+from contrastlib import contrast, data, explorables, models, published
 from contrastlib.attribution import AttentionRollout, attention_relevance, attention_rollout, attentions, grad_cam
 from contrastlib.contrast import NAMES
 from contrastlib.experiments import coherence
-from contrastlib.widgets import BlockExplorer
-from contrastlib.widgets._blocks import packed, unpacked
+from contrastlib.explorables import BlockExplorer, block_picture, decode, encode
 
 SIDES = {"timm": 16, "torchvision": 32}
 PARTS = {"timm": ("blocks.{}", "norm1", "attn"),
@@ -33,7 +33,7 @@ def made(request):
     classifier = transformer() if request.param == "timm" else torchvision_transformer()
     side = SIDES[request.param]
     image = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
-    return request.param, classifier, image, explore.blocks(classifier, image)
+    return request.param, classifier, image, explorables.blocks(classifier, image)
 
 
 def targets(classifier, image) -> list[int]:
@@ -69,17 +69,18 @@ def test_rollout_is_the_librarys_and_the_published_one(made, asked, target):
                                                   slips=ROLLOUT_SLIPS[asked], relu=asked == "original"))
 
 
-@pytest.mark.parametrize("relu", [True, False])
-def test_the_published_rollout_from_a_later_block_is_the_product_of_the_later_matrices(relu):
-    classifier = transformer()
-    found = attentions(classifier, torch.rand(1, 3, 16, 16, dtype=torch.float64), 2, contrast.weighted)
-    frames = explore._blocks.rolled_as_published(found, relu=relu)
+@pytest.mark.parametrize("asked", SCORES)
+def test_the_published_rollout_from_a_later_block_is_the_product_of_the_later_matrices(made, asked):
+    _, classifier, image, explorer = made
+    relu = asked == "original"
+    found = attentions(classifier, image, targets(classifier, image)[0], SHOWN[asked])
     slipped = published.reversed_gradients(published.gradient_of_scores(found))
     matrices = [published.columns_normalised(m)
                 for m in AttentionRollout(relu=relu, scaled=False).unnormalised(slipped)]
-    torch.testing.assert_close(frames[1][0, 0].flatten(), (matrices[2] @ matrices[1])[0, 0, 1:])
-    torch.testing.assert_close(frames[2][0, 0].flatten(), matrices[2][0, 0, 1:])
-    torch.testing.assert_close(frames[0], published.with_slips(found, published.SLIPS[:3], relu=relu))
+    ask(explorer, method="attention rollout", contrast=asked, target=0)
+    assert_same(ask(explorer, block=0)[0], published.with_slips(found, published.SLIPS[:3], relu=relu))
+    for block, product in {1: matrices[2] @ matrices[1], 2: matrices[2]}.items():
+        assert_same(ask(explorer, block=block)[0], product[:, :1, 1:].unflatten(-1, found.grid))
 
 
 @pytest.mark.parametrize("asked", SCORES)
@@ -107,7 +108,7 @@ def test_behind_torchvisions_attention_the_maps_are_those_of_the_experiment():
     """Its output is two things, which grad_cam refuses."""
     classifier, image = torchvision_transformer(), torch.rand(1, 3, 32, 32, dtype=torch.float64)
     chosen = torch.tensor(targets(classifier, image)[:1])
-    explorer = explore.blocks(classifier, image, method="Grad-CAM")
+    explorer = explorables.blocks(classifier, image, method="Grad-CAM")
     found = list(itertools.islice(coherence.all_maps(classifier, image, chosen, contrast.probability), 9))
     behind = {int(block): maps for method, block, maps in found if method == "grad_cam attention"}
     assert set(behind) == {0, 1}
@@ -131,7 +132,7 @@ def test_the_network_is_left_as_it_was_found(made):
     _, classifier, image, explorer = made
     assert not any(m._forward_hooks for m in classifier.model.modules())
     with torch.no_grad():
-        again = explore.blocks(classifier, image)
+        again = explorables.blocks(classifier, image)
     assert again.pictures == explorer.pictures
     assert all(parameter.grad is None for parameter in classifier.parameters())
 
@@ -166,7 +167,7 @@ def test_its_still_is_a_figure_with_all_blocks(made, method):
     explorer.method, explorer.reading = method, 0
     figure = explorer.still()
     assert isinstance(figure, Figure)
-    written = [text.get_text() for text in figure.texts]
+    written = [text.get_text() for text in figure.findobj(Text)]
     assert {f"block {b}" for b in range(3)} <= set(written)
     assert written.count("no map") == (2 if method == "Grad-CAM" else 0)
     assert ("as published" in " ".join(written)) == (method != "attention relevance")
@@ -175,15 +176,15 @@ def test_its_still_is_a_figure_with_all_blocks(made, method):
 
 def test_of_many_blocks_the_still_shows_six():
     classifier = transformer(torch.float32, depth=9)
-    figure = explore.blocks(classifier, torch.rand(1, 3, 16, 16)).still()
-    written = [text.get_text() for text in figure.texts if text.get_text().startswith("block")]
+    figure = explorables.blocks(classifier, torch.rand(1, 3, 16, 16)).still()
+    written = [text.get_text() for text in figure.findobj(Text) if text.get_text().startswith("block")]
     assert written == [f"block {b}" for b in (0, 2, 3, 5, 6, 8)]
 
 
 def test_the_birds_fit_into_a_page():
     network, pictures = models.load("birds_vit"), data.load("drawn_birds", "hard")
     chosen = (11, 21, 5)
-    explorer = explore.blocks(network, {str(i): pictures.picture(i) for i in chosen},
+    explorer = explorables.blocks(network, {str(i): pictures.picture(i) for i in chosen},
                               labels=[pictures.labels[i] for i in chosen], method="Grad-CAM", block=2)
     state = json.dumps(dependency_state(explorer, drop_defaults=False))
     assert len(state) - len(explorer._esm) - len(explorer._css) < 100_000
@@ -196,9 +197,9 @@ def test_the_birds_fit_into_a_page():
 def test_frames_come_back_within_half_a_step():
     frames = np.random.default_rng(0).normal(size=(2, 2, 3, 2, 4, 5)).astype(np.float32)
     frames[0, 1, 2, 0], frames[1, 0, 0, 1] = np.nan, 0
-    state = packed(frames)
-    back = unpacked(state)
-    assert len(state["bytes"]) == 23 * 20  # what is not there takes no place
+    state = encode(frames)
+    back = decode(state)
+    assert len(state["coarse"]) == 23 * 20  # what is not there takes no place
     assert np.isnan(back[0, 1, 2, 0]).all()
     assert not back[1, 0, 0, 1].any()
     step = np.nan_to_num(np.abs(frames).max((-2, -1), keepdims=True)) / 127
@@ -211,7 +212,7 @@ def test_frames_come_back_within_half_a_step():
     (np.where(np.eye(4), np.nan, np.zeros((2, 2, 1, 1, 4, 4))), "finite, or NaN all over")])
 def test_frames_that_are_none_are_refused(frames, said):
     with pytest.raises(ValueError, match=said):
-        packed(frames)
+        block_picture(np.zeros((3, 4, 4)), {"rollout": frames}, [(0, "a", 1.0), (1, "b", 0.0)])
 
 
 def test_choices_that_there_are_not_are_refused(made):
@@ -221,9 +222,9 @@ def test_choices_that_there_are_not_are_refused(made):
         with pytest.raises(Exception, match=name):
             setattr(explorer, name, value)
     with pytest.raises(ValueError, match=r"block must lie in \[0, 3\), got 7"):
-        explore.blocks(made[1], made[2], block=7)
+        explorables.blocks(made[1], made[2], block=7)
     with pytest.raises(ValueError, match="attention rollout, Grad-CAM, attention relevance, got 'LRP'"):
-        explore.blocks(made[1], made[2], method="LRP")
+        explorables.blocks(made[1], made[2], method="LRP")
 
 
 def test_a_reading_that_a_method_has_not_is_its_last(made):
@@ -235,28 +236,28 @@ def test_a_reading_that_a_method_has_not_is_its_last(made):
 def test_networks_without_blocks_are_refused():
     image = torch.rand(1, 3, 128, 128)
     with pytest.raises(ValueError, match=r"birds_vgg has no blocks, which timm's .* have as blocks\.0"):
-        explore.blocks(models.load("birds_vgg"), image)
-    with pytest.raises(ValueError, match=r"without attention, such as one without blocks\.0\.attn"):
-        explore.blocks(models.load("tf_efficientnet_lite0"), torch.rand(1, 3, 224, 224))
+        explorables.blocks(models.load("birds_vgg"), image)
+    with pytest.raises(ValueError, match=r"no attention ran in EfficientNet .* use grad_cam"):
+        explorables.blocks(models.load("tf_efficientnet_lite0"), torch.rand(1, 3, 224, 224))
     with pytest.raises(ValueError, match="two are needed"):
-        explore.blocks(transformer(torch.float32, num_classes=1), torch.rand(1, 3, 16, 16))
+        explorables.blocks(transformer(torch.float32, num_classes=1), torch.rand(1, 3, 16, 16))
 
 
 def test_photographs_and_labels_must_fit(made):
     _, classifier, image, explorer = made
     with pytest.raises(ValueError, match="1 photographs need as many labels, got 2"):
-        explore.blocks(classifier, image, labels=[0, 1])
+        explorables.blocks(classifier, image, labels=[0, 1])
     with pytest.raises(ValueError, match="at least one picture"):
-        explore.blocks(classifier, {})
+        explorables.blocks(classifier, {})
     state = dict(explorer.pictures[0], frames={})
     with pytest.raises(ValueError, match="no frames of attention rollout"):
-        BlockExplorer([state], explore._blocks.METHODS, explorer.blocks)
+        BlockExplorer([state], explorer.methods, explorer.blocks)
     with pytest.raises(ValueError, match="frames of 2 blocks and 2 variants, got 3"):
-        BlockExplorer(explorer.pictures, explore._blocks.METHODS, explorer.blocks[:2])
+        BlockExplorer(explorer.pictures, explorer.methods, explorer.blocks[:2])
 
 
 def test_a_head_that_pools_the_patches_has_maps_behind_the_last_block():
     classifier = transformer(torch.float32, global_pool="avg", class_token=False)
-    explorer = explore.blocks(classifier, torch.rand(1, 3, 16, 16), method="Grad-CAM", block=2)
+    explorer = explorables.blocks(classifier, torch.rand(1, 3, 16, 16), method="Grad-CAM", block=2)
     assert explorer.relevance("published") is not None
     assert explorer.relevance("corrected").shape == (4, 4)

@@ -1,9 +1,7 @@
 /* The contrast explorer: which class, rather than which others, and what the map says then. */
 
-import { combine, decode, floats, largest, ranked, softmax, temperature, weights } from "./maps.js";
-import { button, change, choices, element, field, follow, listed, percent, select, shown, slider, unique }
-  from "./parts.js";
-import { gradient, offer, paint, readable } from "./picture.js";
+import { button, change, choices, combine, decode, element, field, floats, follow, gradient, largest, listed,
+  offer, paint, percent, ranked, readable, select, shown, slider, softmax, temperature, unique, weights } from "./base.js";
 
 const ROWS = 8; // classes listed besides those chosen
 const CONTRASTS = [["original", "original"], ["max", "max"], ["weighted", "weighted"], ["mean", "mean"],
@@ -26,7 +24,7 @@ class Picture {
   maps(name) {
     const method = this.state.methods.find((m) => m.name === name) ?? this.state.methods[0];
     if (!this.decoded.has(method.name)) {
-      const maps = decode(method, this.order);
+      const maps = decode(method);
       this.decoded.set(method.name, { ...maps, name: method.name, limit: largest(maps.values) });
     }
     return this.decoded.get(method.name);
@@ -36,7 +34,7 @@ class Picture {
 
   /* The chosen foils, or the strongest rival where none is chosen. */
   foils(question) {
-    const chosen = question.foils.filter((c) => c !== question.target && c < this.logits.length);
+    const chosen = [...new Set(question.foils)].filter((c) => c !== question.target && c < this.logits.length);
     return chosen.length ? chosen : [this.rival(question.target)];
   }
 
@@ -142,6 +140,7 @@ function render({ model, el }) {
   const question = () => Object.fromEntries(
     ["target", "contrast", "position", "foils", "method"].map((key) => [key, model.get(key)]));
   let pictures = [], known = null, gone = false;
+  let emptied = ""; // the question that took the place of one whose last foil was unchecked
 
   const ask = {
     target(c) { change(model, { target: c, foils: model.get("foils").filter((f) => f !== c) }); },
@@ -149,6 +148,7 @@ function render({ model, el }) {
       const before = model.get("contrast") === "foil" ? pictures[model.get("picture")].foils(question()) : [];
       const foils = on ? [...before, c] : before.filter((f) => f !== c);
       change(model, { foils, contrast: foils.length ? "foil" : "weighted" });
+      emptied = foils.length ? "" : JSON.stringify(question());
     },
     contrast(value) {
       const foils = value === "foil" ? pictures[model.get("picture")].foils(question()) : model.get("foils");
@@ -180,7 +180,8 @@ function render({ model, el }) {
   const panels = { now: panel(read), kept: panel(read), difference: panel(read) };
   const legend = element("div", "cl-legend", {}, element("span", "cl-low"), element("span", "cl-scale"),
     element("span", "cl-high"));
-  const keep = button("keep this map beside", () => change(model, { pinned: question() }));
+  const keep = button("keep this map beside",
+    () => change(model, { pinned: { picture: model.get("picture"), ...question() } }));
   const release = button("let it go", () => change(model, { pinned: {} }));
   const beside = element("div", "cl-beside", {}, panels.kept.figure, panels.difference.figure, release);
 
@@ -212,7 +213,9 @@ function render({ model, el }) {
     element("div", "cl-dial", {}, field("dial", dial), degrees,
       element("div", "cl-marks", { ariaHidden: "true" }, ...Object.keys(MARK).map((text) =>
         element("span", "", { textContent: text })))), looks);
-  const listing = element("div", "cl-list", {}, search, list.table, list.rest);
+  const instead = element("output", "cl-rest", { textContent: "No class is checked any more. Instead of nothing, all "
+    + "others are subtracted, each by its probability: the weighted contrast." });
+  const listing = element("div", "cl-list", {}, search, list.table, instead, list.rest);
   const root = element("div", "cl-widget cl-explorer", {}, says, ...(live ? [open] : []), problem,
     element("div", "cl-columns", {}, seen, asked, listing), beside);
   el.append(root);
@@ -249,17 +252,15 @@ function render({ model, el }) {
     legend.children[1].style.background = gradient(model.get("colours"));
     const ends = [Math.max(...now.map), Math.min(...now.map)];
     reads.textContent = `most for ${shown(ends[0], true)}, most against ${shown(ends[1], true)}`;
-    beside.hidden = !("target" in kept);
+    const own = pictures[kept.picture]; // a question is kept with the picture that it was asked of
+    beside.hidden = !own;
     keep.hidden = !beside.hidden;
     panels.kept.field = panels.difference.field = null;
     if (beside.hidden) return;
-    const before = picture.answer(kept);
-    drawPanel(panels.kept, photo, before, `kept: ${sentence(picture, kept, name)} (${before.method})`);
-    if (before.map.length !== now.map.length) {
-      panels.difference.figure.hidden = true;
-      return;
-    }
-    panels.difference.figure.hidden = false;
+    const before = own.answer(kept), other = own === picture ? "" : `, ${which.options[kept.picture].text}`;
+    drawPanel(panels.kept, own.photo, before, `kept: ${sentence(own, kept, name)} (${before.method}${other})`);
+    panels.difference.figure.hidden = Boolean(other) || before.map.length !== now.map.length;
+    if (panels.difference.figure.hidden) return;
     const difference = { ...now, map: now.map.map((v, i) => v - before.map[i]) };
     if (before.method !== now.method) difference.limit = largest(difference.map);
     drawPanel(panels.difference, photo, difference, "the upper map minus the kept one");
@@ -305,6 +306,7 @@ function render({ model, el }) {
     methodField.hidden = methods.length < 2;
     const asking = question(), now = picture.answer(asking), text = sentence(picture, asking, name);
     says.textContent = text;
+    instead.hidden = JSON.stringify(asking) !== emptied;
     drawMaps(picture, now, text);
     drawChoices(picture, now, asking);
   }

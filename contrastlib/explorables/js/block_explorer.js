@@ -1,8 +1,7 @@
 /* The transformer explorer: block by block, what was published beside what is right. */
 
-import { eighths, floats, largest } from "./maps.js";
-import { button, change, choices, element, field, follow, percent, select, shown, slider } from "./parts.js";
-import { gradient, offer, paint, readable } from "./picture.js";
+import { button, change, choices, decode, element, field, follow, gradient, largest, offer, paint, percent, readable,
+  select, shown, slider } from "./base.js";
 
 const PACE = 900; // milliseconds of a block while it plays
 const ASKED = ["original", "weighted"];
@@ -20,13 +19,10 @@ class BlockPicture {
   /* The frames of a method: a list over target, contrast, block and variant, null where there is none. */
   frames(name) {
     if (!this.decoded.has(name)) {
-      const { shape, bytes, scales } = this.state.frames[name], [h, w] = shape.slice(4), cells = h * w;
-      const values = eighths(bytes);
-      let at = 0;
-      this.decoded.set(name, { shape, list: Array.from(floats(scales), (scale) => {
-        if (Number.isNaN(scale)) return null;
-        const map = Float64Array.from(values.subarray(at, at += cells), (v) => scale * v);
-        return { map, h, w };
+      const state = this.state.frames[name], { h, w, values } = decode(state), cells = h * w;
+      this.decoded.set(name, { shape: state.shape, list: Array.from({ length: values.length / cells }, (_, k) => {
+        const map = values.subarray(k * cells, (k + 1) * cells);
+        return Number.isNaN(map[0]) ? null : { map, h, w };
       }) });
     }
     return this.decoded.get(name);
