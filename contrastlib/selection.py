@@ -21,17 +21,17 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from contrastlib.atomic import replace
-from contrastlib.data.dataset import (
+from contrastlib.data import (
     DataWarning,
     ImageDataset,
     Problem,
     Progress,
     Sample,
-    told,
+    batches,
+    cache_home,
+    describe,
     tracked,
 )
-from contrastlib.data.places import cache_home
-from contrastlib.data.reading import batches
 from contrastlib.models import Classifier
 
 _BATCHES_BETWEEN_SAVES = 20
@@ -199,7 +199,7 @@ def predict(classifier: Classifier, dataset: ImageDataset, *, batch_size: int = 
     run = _load(path) if path is not None and path.is_file() else _Run()
     _go_on(run, classifier, dataset, batch_size, workers, path, progress)
     if run.unreadable:
-        warnings.warn(f"{dataset.name} {dataset.split}: {told(run.unreadable)}", DataWarning, stacklevel=2)
+        warnings.warn(f"{dataset.name} {dataset.split}: {describe(run.unreadable)}", DataWarning, stacklevel=2)
     return Predictions(tuple(dataset.ids[i] for i in run.positions),
                        torch.tensor([dataset.labels[i] for i in run.positions], dtype=torch.int64),
                        torch.cat([torch.empty(0, dataset.num_classes), *run.logits]),

@@ -9,8 +9,7 @@ import torch
 from dataset_files import cub
 from PIL import Image
 
-from contrastlib.data import DataWarning, birds
-from contrastlib.data.dataset import Problem, UnreadableImageError, to_tensor
+from contrastlib.data import DataWarning, Problem, UnreadableImageError, birds, to_tensor
 from contrastlib.experiments import runner
 from contrastlib.experiments.experiment import Experiment, Setting
 from contrastlib.experiments.registry import EXPERIMENTS, by_name

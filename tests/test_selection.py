@@ -13,8 +13,7 @@ from PIL import Image
 from torch import nn
 
 from contrastlib import data, models, selection
-from contrastlib.data import DataWarning, Problem, UnreadableImageError
-from contrastlib.data.dataset import ImageDataset
+from contrastlib.data import DataWarning, ImageDataset, Problem, UnreadableImageError
 from contrastlib.models import Classifier
 from contrastlib.selection import CacheWarning, Predictions, predict, select
 

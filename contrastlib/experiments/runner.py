@@ -17,9 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from contrastlib import data, models, results, selection
-from contrastlib.data.dataset import DataWarning, ImageDataset, Problem, Sample, told
-from contrastlib.data.places import VARIABLE
-from contrastlib.data.reading import batches
+from contrastlib.data import VARIABLE, DataWarning, ImageDataset, Problem, Sample, batches, describe
 from contrastlib.experiments import code, shards
 from contrastlib.experiments.experiment import Batch, Experiment, Row, Setting, Values
 from contrastlib.experiments.processes import Processes, processes
@@ -166,7 +164,7 @@ def _measured(job: _Job, positions: Sequence[int], loaded: Sequence[Sample | Pro
     samples = list(there.values())
     if not samples:
         problems = [thing for thing in loaded if isinstance(thing, Problem)]
-        raise ValueError(f"no image of a whole shard can be read: {told(problems)}")
+        raise ValueError(f"no image of a whole shard can be read: {describe(problems)}")
     images = torch.stack([sample.image for sample in samples]).to(job.device)
     labels = torch.tensor([sample.label for sample in samples], device=job.device)
     parts = _parts(job, list(there)) if job.experiment.wants_parts else None
@@ -216,12 +214,13 @@ def _opened(experiment: Experiment, setting: Setting, options: Options, classifi
     """What the run is about, its folder, and the positions of its images."""
     if options.restart:
         shards.clear(Path(options.folder))
-    chosen = _chosen(classifier, dataset, setting, options)
+    chosen, device = _chosen(classifier, dataset, setting, options), classifier.mean.device
     about = {"experiment": experiment.name, "setting": setting.as_dict(),
              "network": selection.fingerprint(classifier), "data set": dataset.digest(),
              "images": f"{len(chosen)} of {len(dataset)}",
              "choice of images": hashlib.sha256(json.dumps([dataset.ids[i] for i in chosen]).encode()).hexdigest(),
-             "code": code.digest(experiment.module), "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
+             "code": code.digest(experiment.module),
+             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
              "torch": torch.__version__}
     return about, shards.opened(Path(options.folder), about, anew=options.restart, accept=options.accept), chosen
 

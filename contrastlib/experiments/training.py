@@ -231,7 +231,7 @@ def new_head(classifier: Classifier, classes: int | Sequence[str]) -> Classifier
 def _preprocessing(classifier: Classifier) -> dict[str, Any]:
     """The keywords with which a classifier prepares pictures."""
     how = classifier.recipe
-    mean, std = ([float(str(v)) for v in values.flatten().cpu().numpy()]  # 0.485, where float() has seventeen digits
+    mean, std = ([float(str(v)) for v in values.flatten().float().cpu().numpy()]  # 0.485 and not 0.48500001430511475
                  for values in (classifier.mean, classifier.std))
     return {"input_size": how.input_size, "resize": how.resize, "crop": how.crop, "interpolation": how.interpolation,
             "mean": mean, "std": std}
@@ -636,7 +636,7 @@ def train(classifier: Classifier, train_set: ImageDataset, test_set: ImageDatase
             record = _new_record(classifier, splits, recipe)
             state = _read_checkpoint(folder, _identity(record))
             run = _Training(classifier, splits, recipe, record, folder, workers, half)
-            run.run(state, callback or Callback(), progress)
+            run.go_on(state, callback or Callback(), progress)
     except filelock.Timeout:
         raise ChangedError(f"another process trains in {folder}: wait for its end, or choose another folder "
                            "(--output)") from None
@@ -668,7 +668,7 @@ class _Training:
             "model": classifier.model, "optimiser": self.optimiser, "schedule": self.schedule, "scaler": self.scaler,
             **({} if self.ema is None else {"ema": self.ema})}
 
-    def run(self, state: Mapping[str, Any] | None, callback: Callback, progress: bool) -> None:
+    def go_on(self, state: Mapping[str, Any] | None, callback: Callback, progress: bool) -> None:
         """Train from a state, or from the beginning, to the end."""
         if state is not None:
             self.history += state["history"]
