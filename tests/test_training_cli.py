@@ -149,6 +149,16 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(capsys, monkeypatch):
     assert (code, err) == (130, "stopped: no epoch was done\n")
 
 
+def test_a_full_disk_is_told_with_what_is_kept(capsys, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device", "runs/blobs-small/checkpoint.pt")
+
+    monkeypatch.setattr(cli.Lines, "finished", full)
+    code, _, err = run(capsys, *QUICK)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "No space left on device: 'runs/blobs-small/checkpoint.pt'; the epochs that are done are kept in" in err
+
+
 def test_a_terminal_sees_a_bar(capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     code, out, err = run(capsys, *QUICK)

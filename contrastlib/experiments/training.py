@@ -362,7 +362,7 @@ class Loader(Dataset[tuple[Tensor, int]]):
             for done, (images, labels) in enumerate(loader, 1):  # noqa: B007 - where an error came
                 yield images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
         except Exception:
-            for key in keys[done] if self.workers else ():  # a worker's error is text; here it is raised as it is
+            for key in keys[done] if self.workers else ():  # a worker's error is text: read here, it is raised as it is
                 self[key]
             raise
 
