@@ -22,7 +22,6 @@ from contrastlib.experiments import code, shards
 from contrastlib.experiments.experiment import Batch, Experiment, Row, Setting, Values
 from contrastlib.experiments.processes import Processes, processes
 from contrastlib.models import Classifier
-from contrastlib.training.record import device_name
 
 Report = Callable[[int, int, float], None]
 """Called with images done, images in all, and the seconds that this run has taken for those it did itself."""
@@ -215,12 +214,13 @@ def _opened(experiment: Experiment, setting: Setting, options: Options, classifi
     """What the run is about, its folder, and the positions of its images."""
     if options.restart:
         shards.clear(Path(options.folder))
-    chosen = _chosen(classifier, dataset, setting, options)
+    chosen, device = _chosen(classifier, dataset, setting, options), classifier.mean.device
     about = {"experiment": experiment.name, "setting": setting.as_dict(),
              "network": selection.fingerprint(classifier), "data set": dataset.digest(),
              "images": f"{len(chosen)} of {len(dataset)}",
              "choice of images": hashlib.sha256(json.dumps([dataset.ids[i] for i in chosen]).encode()).hexdigest(),
-             "code": code.digest(experiment.module), "device": device_name(classifier.mean.device),
+             "code": code.digest(experiment.module),
+             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
              "torch": torch.__version__}
     return about, shards.opened(Path(options.folder), about, anew=options.restart, accept=options.accept), chosen
 
