@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "contrastlib"
 
 # A room may use rooms of its own row and of the rows above it that its entry names; nothing else.
-COMMON = {"names", "pictures", "atomic", "rows", "uncertainty", "store", "tables"}  # they know nothing of the rest
+COMMON = {"names", "pictures", "store", "tables"}  # they know nothing of the rest
 IDEAS = COMMON | {"contrast", "hooks", "relevance"}
 METHODS = IDEAS | {"attribution"}
 MEASURES = METHODS | {"perturbation", "faithfulness", "localisation", "published"}

@@ -10,7 +10,7 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.container import ErrorbarContainer
 
 from contrastlib import plotting
-from contrastlib.rows import cell
+from contrastlib.tables import cell
 
 OTHER = {"classifier": "birds_vit"}
 
