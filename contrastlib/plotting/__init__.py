@@ -5,7 +5,7 @@ figure shows itself in a notebook when it is the last value of a cell; ``figure.
 """
 
 from contrastlib.plotting.changes import changes
-from contrastlib.plotting.lines import PUBLISHED_NORMS, by_block, by_log_odds, curves, flips, lines, norms, removal_curves
+from contrastlib.plotting.lines import by_block, by_log_odds, curves, flips, lines, norms, removal_curves
 from contrastlib.plotting.maps import as_map, as_picture, compare, confusion, gallery, map_grid, overlay
 from contrastlib.plotting.masked import masked
 from contrastlib.plotting.style import (
@@ -24,7 +24,7 @@ from contrastlib.plotting.style import (
 from contrastlib.plotting.terms import adds_up, weights_bar
 
 __all__ = [
-    "AGAINST", "CONTRAST_COLOURS", "FAINT", "FOR", "INK", "PUBLISHED_NORMS", "WIDTH", "BookFigure", "adds_up",
+    "AGAINST", "CONTRAST_COLOURS", "FAINT", "FOR", "INK", "WIDTH", "BookFigure", "adds_up",
     "as_map", "as_picture", "by_block", "by_log_odds", "changes", "colour_of", "compare", "confusion", "curves",
     "flips", "gallery", "lines", "map_grid", "masked", "norms", "overlay", "removal_curves", "shorten", "style",
     "titled", "weights_bar",

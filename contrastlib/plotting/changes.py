@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from contrastlib.plotting.rows import Rows, chosen, distinct, floats
+from contrastlib.plotting.rows import chosen, distinct, floats
 from contrastlib.plotting.style import FAINT, INK, WIDTH, colour_of, fit, in_order, page, paler, style
 from contrastlib.tables import pick
 
@@ -20,14 +20,8 @@ _REACH = 0.27  # rows between the marks of the first and of the middle number of
 _TICK = "#c4c4c4"
 
 
-def changes(
-    rows: Rows,
-    *,
-    epsilon: float = 0.003,
-    reference: Rows | None = None,
-    width: float = WIDTH,
-    **where: object,
-) -> Figure:
+def changes(rows: pd.DataFrame, *, epsilon: float = 0.003, reference: pd.DataFrame | None = None, width: float = WIDTH,
+            **where: object) -> Figure:
     """How far steps along each contrast's gradient sign change p_t, accuracy and y_t, with 95 % intervals.
 
     Args:
@@ -101,7 +95,7 @@ def _shade(colour: str, step: int, steps: int) -> str:
     return paler(colour, 1 if steps == 1 else 0.45 + 0.55 * step / (steps - 1))
 
 
-def _ticks(reference: Rows, epsilon: float, drawn: pd.DataFrame, steps: str) -> pd.DataFrame:
+def _ticks(reference: pd.DataFrame, epsilon: float, drawn: pd.DataFrame, steps: str) -> pd.DataFrame:
     """The papers' changes at these steps, those of y_t on our scale."""
     rows = pick(chosen(reference, _PAPERS, {}, run=False), epsilon=epsilon, iterations=steps)
     rows = rows.assign(delta=floats(rows["delta"]))

@@ -1,18 +1,18 @@
 """Lines over one axis: measured values with their intervals, in panels, named at their ends."""
 
 from collections.abc import Mapping, Sequence
-from itertools import product, zip_longest
+from itertools import product
 from math import log
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike, NDArray
 
-from contrastlib.plotting.rows import Rows, chosen, distinct, floats, only
+from contrastlib.plotting.rows import chosen, distinct, floats, only, ordered
 from contrastlib.plotting.style import (
     AGAINST,
     CONTRAST_COLOURS,
@@ -21,7 +21,7 @@ from contrastlib.plotting.style import (
     INK,
     WIDTH,
     BookFigure,
-    colour_of,
+    columns_of,
     fit,
     fitted,
     in_order,
@@ -33,38 +33,17 @@ from contrastlib.tables import MEASURED, RUN, pick
 PUBLISHED_NORMS = (4.245, 0.1864, 0.00883)
 """Constant, linear and quadratic term of the review's fit for VGG-16 on ImageNet, measured from its Figure 6."""
 
-METHODS = {
-    "grad_cam": "Grad-CAM, block output", "grad_cam norm1": "Grad-CAM, before attention",
-    "grad_cam attention": "Grad-CAM, attention output", "linear_approximation": "Linear approximation",
-    "rollout": "Attention rollout, signed", "rollout relu": "Attention rollout, ReLU", "full_grad": "FullGrad",
-    "relevance signed": "Attention relevance, signed", "relevance": "Attention relevance, ReLU",
-    "gradient_x_input": "Gradient × input",
-}
-"""Methods of transformers in the order of their panels, as figures call them."""
-
-CNN_METHODS = {"linear_approximation": "Linear approximation", "grad_cam": "Grad-CAM", "xgrad_cam": "XGradCAM"}
+_CNN_METHODS = {"linear_approximation": "Linear approximation", "grad_cam": "Grad-CAM", "xgrad_cam": "XGradCAM"}
 """Methods in the order of the review's tables, as figures call them."""
 
 _MARKS: tuple[tuple[str, Any], ...] = (
     ("o", "-"), ("s", (0, (4, 2))), ("^", (0, (1, 1.5))), ("D", (0, (5, 1.5, 1, 1.5))), ("v", "-"))
-_NAME = 10.5  # points of a line's name
 _MANY = 8  # points of a line; more have no marks
+_NAME = 10.5  # points of a line's name
 
 
-def lines(
-    rows: Rows,
-    *,
-    x: str,
-    line: str = "contrast",
-    across: str = "",
-    down: str = "",
-    bars: bool = False,
-    xlabel: str = "",
-    ylabel: str = "",
-    width: float = WIDTH,
-    height: float = 2.0,
-    **where: object,
-) -> Figure:
+def lines(rows: pd.DataFrame, *, x: str, line: str = "contrast", across: str = "", down: str = "", bars: bool = False,
+          xlabel: str = "", ylabel: str = "", width: float = WIDTH, height: float = 2.0, **where: object) -> Figure:
     """Measured values over one axis, with 95 % intervals; each line has its name at its end.
 
     Args:
@@ -91,9 +70,10 @@ def lines(
     table = table.assign(**{x: pd.to_numeric(table[x], errors="coerce")}).dropna(subset=[x])
     if table.empty:
         raise ValueError(f"no rows have a number in {x!r}")
-    for column in table.columns.difference([*keys, *MEASURED, "n", "against"], sort=False):
-        only(table, column)
-    table = table.drop_duplicates([*keys, "value"])  # the same value may be compared with several others
+    twice = table[table.duplicated(keys, keep=False)]
+    for column in twice.columns.difference([*keys, *MEASURED, "n", "against"], sort=False) if len(twice) else ():
+        only(twice, column)
+    table = table.drop_duplicates([*keys, "value"])  # one value may be compared with several others
     with style():
         figure, panels = _draw(table, x, line, across=across, down=down, bars=bars, width=width)
         figure.supxlabel(xlabel or x)
@@ -102,14 +82,8 @@ def lines(
     return figure
 
 
-def curves(
-    x: ArrayLike,
-    panels: Mapping[str, Mapping[str, ArrayLike]],
-    *,
-    xlabel: str,
-    logarithmic: str = "",
-    width: float = WIDTH,
-) -> Figure:
+def curves(x: ArrayLike, panels: Mapping[str, Mapping[str, ArrayLike]], *, xlabel: str, logarithmic: str = "",
+           width: float = WIDTH) -> Figure:
     """Curves over the same axis, in panels side by side.
 
     Args:
@@ -125,21 +99,20 @@ def curves(
     Raises:
         ValueError: a curve has another length than x.
     """
-    at, tables, colours = np.asarray(x, float), [], {}
+    at, tables = np.asarray(x, float), []
     for panel, own in panels.items():
-        for i, (name, curve) in enumerate(own.items()):
+        for name, curve in own.items():
             y = np.asarray(curve, float)
             if y.shape != at.shape:
                 raise ValueError(f"curve {name!r} has shape {y.shape}, the horizontal axis {at.shape}")
             tables.append(pd.DataFrame({"x": at, "value": y, "curve": name, "panel": panel}))
-            colours[name] = CONTRAST_COLOURS.get(name, f"C{i}")
     with style():
-        figure, axes = _draw(pd.concat(tables), "x", "curve", across="panel", colours=colours, sharey=False,
+        figure, axes = _draw(pd.concat(tables), "x", "curve", across="panel", sharey=False,
                              words=dict.fromkeys(panels, ""), width=width)
         for ax, panel in zip(axes, panels):
             ax.set(ylabel=panel, **{f"{axis}scale": "log" for axis in logarithmic})
             for axis in logarithmic:
-                getattr(ax, f"{axis}axis").set_major_formatter("{x:g}")
+                getattr(ax, f"{axis}axis").set(major_formatter="{x:g}", minor_formatter="")
         figure.supxlabel(xlabel)
         _finish(figure, axes, 2.2)
     return figure
@@ -157,7 +130,7 @@ _FLIPPED = {
 """By metric what the panels of wrong and right predictions show, and the name of their axis."""
 
 
-def flips(rows: Rows, *, metric: str = "becomes the foil", width: float = WIDTH, **where: object) -> Figure:
+def flips(rows: pd.DataFrame, *, metric: str = "becomes the foil", width: float = WIDTH, **where: object) -> Figure:
     """What happens to predictions while more and more of what a map marks is masked, with 95 % bands.
 
     Wrong predictions, contrasted with the true class, stand beside right ones that were in doubt, contrasted with the
@@ -182,24 +155,21 @@ def flips(rows: Rows, *, metric: str = "becomes the foil", width: float = WIDTH,
         raise ValueError(f"the metric {metric!r} does not depend on the share of pixels that is masked; "
                          f"choose from {', '.join(_FLIPPED)}")
     *titles, ylabel = _FLIPPED.get(metric, (metric, metric, metric))
-    kinds = distinct(table, "prediction", tuple(_KINDS))
-    words = {kind: f"{_KINDS.get(kind, kind)} (n = {only(pick(table, prediction=kind), 'n')}):\n"
-                   f"{dict(zip(_KINDS, titles)).get(kind, metric)}" for kind in kinds}
+    words = {kind: f"{_KINDS.get(kind, kind)} (n = {only(own, 'n')}):\n{dict(zip(_KINDS, titles)).get(kind, metric)}"
+             for kind, own in table.groupby("prediction")}
     before, after = table[table["map"] == "before"], table[table["map"] != "before"]
-    table = pd.concat([before.assign(map=name) for name in after["map"].unique()] + [after])  # each begins unmasked
-    table = _ordered(table, "prediction", kinds).drop_duplicates(["prediction", "map", "share"])
+    table = pd.concat([*(before.assign(map=name) for name in after["map"].unique()), after])  # each begins unmasked
+    table = ordered(table, "prediction", tuple(_KINDS)).drop_duplicates(["prediction", "map", "share"])
     table["percent"] = 100 * floats(table["share"])
     with style():
         figure, panels = _draw(table, "percent", "map", across="prediction", words=words,
                                colours={"foil": "#3b0f70", "random": FAINT}, width=width)
-        if metric == "margin":
-            for ax in panels:
-                ax.axhline(0, color=FAINT, linewidth=0.8, zorder=1)  # where the prediction flips
-        else:
+        if metric != "margin":
             panels[0].set_ylim(0, min(1, panels[0].get_ylim()[1]))
         for ax in panels:
-            ax.set_xticks(sorted(set(table["percent"])))
-            ax.set_xlim(0, max(table["percent"]))
+            if metric == "margin":
+                ax.axhline(0, color=FAINT, linewidth=0.8, zorder=1)  # where the prediction flips
+            ax.set(xlim=(0, table["percent"].max()), xticks=sorted(set(table["percent"])))
             ax.xaxis.set_major_formatter("{x:g}")
         panels[0].set_ylabel(ylabel)
         figure.supxlabel("share of pixels masked, in %")
@@ -215,9 +185,8 @@ _FIRST = {"highest": "highest relevance removed first\n(a lower curve is better)
 _TARGETS = {"t1": "target t₁", "t2": "target t₂"}
 
 
-def removal_curves(
-    rows: Rows, *, by: Sequence[str] = ("method", "target"), width: float = WIDTH, **where: object,
-) -> Figure:
+def removal_curves(rows: pd.DataFrame, *, by: Sequence[str] = ("method", "target"), width: float = WIDTH,
+                   **where: object) -> Figure:
     """Relative probability of the target over the share of pixels removed, with 95 % bands.
 
     Args:
@@ -239,13 +208,15 @@ def removal_curves(
         if column not in by:
             only(table, column)
     for column in reversed([*by, "removed"]):
-        table = _ordered(table, column, (*CNN_METHODS, *_FIRST))
-    words = {**CNN_METHODS, **_TARGETS, **_FIRST}
-    table["place"] = ["\n".join(words.get(row[column], row[column]) for column in by) for _, row in table.iterrows()]
+        table = ordered(table, column, (*_CNN_METHODS, *_FIRST))
+    words = {**_CNN_METHODS, **_TARGETS, **_FIRST}
+    table["place"] = ["\n".join(words.get(row[name], row[name]) for name in by) for row in table.to_dict("records")]
     areas, table = table[table["share"] == "area"], table[table["share"] != "area"]
-    table = table.assign(share=floats(table["share"]))
+    notes = [dict(zip(own["contrast"], map(_area, own["value"], own["se"])))
+             for _, own in areas.groupby(["place", "removed"], sort=False)]
     with style():
-        figure, panels = _draw(table, "share", "contrast", across="removed", down="place", words=words, width=width)
+        figure, panels = _draw(table.assign(share=floats(table["share"])), "share", "contrast", across="removed",
+                               down="place", words=words, width=width)
         for ax in panels:
             ax.set(xlim=(0, 1), ylim=(0, 1))
             ax.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "¼", "½", "¾", "1"])
@@ -253,10 +224,7 @@ def removal_curves(
             ax.label_outer()
         figure.supxlabel("share of pixels removed" + ("; beside each curve the area under it" if len(areas) else ""))
         figure.supylabel("relative probability of the target")
-        own = [areas[(areas["place"] == place) & (areas["removed"] == end)] for place in table["place"].unique()
-               for end in table["removed"].unique()]
-        _finish(figure, panels, 1.35, notes=[dict(zip(found["contrast"], map(_area, found["value"], found["se"])))
-                                             for found in own])
+        _finish(figure, panels, 1.35, notes)
     return figure
 
 
@@ -267,24 +235,16 @@ def _area(value: float, se: float) -> str:
 # Measures against the log-odds
 
 _ODDS = ("classifier", "from", "to", "metric", "value", "low", "high")
-_MEASURES = ("correlation", "positive share")  # the kinds of measure that share a panel
-_CHANCES = tuple((log(p / (1 - p)), f"{p:g}") for p in (0.001, 0.1, 0.9, 0.999, 0.99999, 0.9999999))
+_CHANCES = (0.001, 0.1, 0.9, 0.999, 0.99999, 0.9999999)
 
 
-def by_log_odds(
-    rows: Rows,
-    *,
-    metrics: Sequence[str] | Mapping[str, Sequence[str]] = (),
-    least: int = 10,
-    width: float = WIDTH,
-    **where: object,
-) -> Figure:
+def by_log_odds(rows: pd.DataFrame, *, metrics: Sequence[str] | Mapping[str, Sequence[str]] = (), least: int = 10,
+                width: float = WIDTH, **where: object) -> Figure:
     """Measures against the log-odds of the most probable class, with 95 % intervals; several runs side by side.
 
     Args:
         rows: of ``dominance.csv``, of one run or several.
-        metrics: those drawn, by the title of their panel or as a list; correlations share a panel, and so do positive
-            shares. All by default.
+        metrics: those drawn, by the title of their panel, or a list with a panel for each. All by default.
         least: bins with fewer images are left out, if any has more.
         width: inches.
         where: further columns that pick the rows, such as ``split="test"``.
@@ -297,14 +257,13 @@ def by_log_odds(
     """
     table = _bins(chosen(rows, _ODDS, where, run=False), least)
     table["run"] = _run_names(table)
-    panels = metrics if isinstance(metrics, Mapping) else _by_kind(metrics or distinct(table, "metric"))
+    panels = (metrics if isinstance(metrics, Mapping) else
+              {name: [name] for name in metrics or distinct(table, "metric")})
     drawn = pd.concat([_middles(own).assign(panel=title) for title, names in panels.items() for name in names
                        for _, own in pick(table, metric=name).groupby("run", sort=False)])
-    names = list(drawn["metric"].unique())
     with style():
-        figure, axes = _draw(drawn, "odds", "metric", across="panel", marks="run", bars=True, sharey=False,
-                             words={name: _short(name) for name in names},
-                             colours={name: _metric_colour(name) for name in names}, width=width)
+        figure, axes = _draw(drawn, "odds", "metric", across="panel", marks="run", bars=True, sharey=False, width=width,
+                             colours={name: _metric_colour(name) for name in drawn["metric"].unique()})
         for ax, own in zip(axes, panels.values()):
             if any(name.startswith("norm") for name in own):
                 ax.axhline(1, color=INK, linewidth=0.7)
@@ -333,17 +292,8 @@ def _run_names(table: pd.DataFrame) -> list[str]:
     differ = [name for name in RUN if name in table and table[name].nunique() > 1]
     for name in reversed(differ):
         fewer = [other for other in differ if other != name]
-        if len(set(names(fewer))) == len(set(names(differ))):
-            differ = fewer
+        differ = fewer if len(set(names(fewer))) == len(set(names(differ))) else differ
     return names(differ)
-
-
-def _by_kind(metrics: Sequence[str]) -> dict[str, list[str]]:
-    """Metrics by the kind of measure that their names begin with."""
-    found: dict[str, list[str]] = {}
-    for metric in metrics:
-        found.setdefault(next((kind for kind in _MEASURES if metric.startswith(f"{kind} ")), metric), []).append(metric)
-    return found
 
 
 def _middles(table: pd.DataFrame) -> pd.DataFrame:
@@ -357,26 +307,21 @@ def _middles(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(odds=np.where(everything, 0.0, (start + end) / 2))
 
 
-def _short(metric: str) -> str:
-    """A metric without its kind, a contrast in a line: ``original,`` and ``weighted`` for a correlation of these."""
-    kind = next((kind for kind in _MEASURES if metric.startswith(f"{kind} ")), "")
-    return ",\n".join(metric.removeprefix(kind).split()) if kind else metric
-
-
 def _metric_colour(metric: str) -> str:
     """That of the first contrast that the metric names."""
-    return next((colour_of(word) for word in metric.split() if word in CONTRAST_COLOURS), INK)
+    return next((CONTRAST_COLOURS[word] for word in metric.split() if word in CONTRAST_COLOURS), INK)
 
 
 def _write_probabilities(ax: Axes) -> None:
     """The probabilities that belong to the log-odds, above the panel."""
     low, high = ax.get_xlim()
-    kept: list[tuple[float, str]] = []
-    for odds, text in _CHANCES:
-        if low <= odds <= high and (not kept or odds - kept[-1][0] > 0.25 * (high - low)):
-            kept.append((odds, text if kept else f"p = {text}"))
+    kept: dict[float, str] = {}
+    for p in _CHANCES:
+        odds = log(p / (1 - p))
+        if low <= odds <= high and all(odds - other > 0.25 * (high - low) for other in kept):
+            kept[odds] = f"{p:g}" if kept else f"p = {p:g}"
     above = ax.secondary_xaxis("top")
-    above.set_xticks([odds for odds, _ in kept], [text for _, text in kept])
+    above.set_xticks(list(kept), list(kept.values()))
     above.tick_params(labelsize=7, labelcolor=FAINT, color=FAINT, length=2)
     above.spines["top"].set(visible=True, color="#dddddd")
 
@@ -386,14 +331,8 @@ def _write_probabilities(ax: Axes) -> None:
 _NORMS = ("kind", "name", "at", "value", "low", "high")
 
 
-def norms(
-    rows: Rows,
-    *,
-    points: tuple[ArrayLike, ArrayLike] | None = None,
-    published: Sequence[float] | None = PUBLISHED_NORMS,
-    width: float = WIDTH,
-    **where: object,
-) -> Figure:
+def norms(rows: pd.DataFrame, *, points: tuple[ArrayLike, ArrayLike] | None = None,
+          published: Sequence[float] | None = PUBLISHED_NORMS, width: float = WIDTH, **where: object) -> Figure:
     """Norm of a logit's gradient against the logit: bins, their 10-90 % range, and second-degree fits.
 
     Args:
@@ -451,26 +390,26 @@ def _equation(terms: Sequence[float]) -> str:
 # Blocks of transformers
 
 _BLOCKS = ("classifier", "target", "method", "block", "contrast", "metric", "value", "se")
-_CHANCE = "chance"
+_METHODS = {
+    "grad_cam": "Grad-CAM, block output", "grad_cam norm1": "Grad-CAM, before attention",
+    "grad_cam attention": "Grad-CAM, attention output", "linear_approximation": "Linear approximation",
+    "rollout": "Attention rollout, signed", "rollout relu": "Attention rollout, ReLU", "full_grad": "FullGrad",
+    "relevance signed": "Attention relevance, signed", "relevance": "Attention relevance, ReLU",
+    "gradient_x_input": "Gradient × input",
+}
+"""Methods in the order of their panels, as figures call them."""
+
 _ALONG = {"rollout": "first block that takes part", "relevance": "first block that takes part",
           "full_grad": "block whose biases count"}
 """What a block is to a method, by the first word of its name."""
 
-_WHOLE = ("embedding", "input", "all")
-_APART = 1.7  # blocks from the last block to the first mark of a whole
+_CHANCE, _WHOLE = "chance", ("embedding", "input", "all")
+_APART = 1.7  # blocks from the last block to the first map of no block
 _LABEL = 0.23  # inches that the number of a block needs
-_LOW = 0.3  # of a panel's height: a level of chance below it has the reason for a gap above it
 
 
-def by_block(
-    rows: Rows,
-    *,
-    metric: str,
-    methods: Sequence[str] | None = None,
-    against_chance: bool = True,
-    width: float = WIDTH,
-    **where: object,
-) -> Figure:
+def by_block(rows: pd.DataFrame, *, metric: str, methods: Sequence[str] | None = None, against_chance: bool = True,
+             width: float = WIDTH, **where: object) -> Figure:
     """One measure of a transformer's maps over its blocks, a panel for each method, with 95 % intervals.
 
     Args:
@@ -492,38 +431,30 @@ def by_block(
     """
     table = pick(chosen(rows, _BLOCKS, where), metric=metric)
     only(table, "target")
-    known = table.loc[table["method"] == _CHANCE, "value"].dropna()
-    chance = known.iloc[0] if against_chance and len(known) else None
+    chance = table[table["method"] == _CHANCE]["value"].dropna()
     drawn = table[table["method"] != _CHANCE]
-    names = distinct(drawn, "method", tuple(METHODS)) if methods is None else methods
+    names = distinct(drawn, "method", tuple(_METHODS)) if methods is None else methods
     if not names:
         raise ValueError("there are no methods to draw")
     count = max((int(block) + 1 for block in drawn["block"] if block.isdecimal()), default=0)
     placed = {name: _placed(pick(drawn, method=name), count) for name in names}
     with style():
         figure, panels = _draw(pd.concat(placed.values()), "at", "contrast", across="method", marks="contrast",
-                               bars=True, dodge=0.22, words=METHODS, width=width)
-        if chance is not None:
-            _draw_chance(panels, chance)
+                               bars=True, dodge=0.22, words=_METHODS, width=width)
         for ax, (name, own) in zip(panels, placed.items()):
             _name_blocks(ax, own, _inches(len(panels), width))
             if own["block"].str.isdecimal().any():
                 ax.set_xlabel(_ALONG.get(name.split(" ")[0], "block"))
-            _mark_missing(ax, name, own, chance)
+            needs_gradient = name.startswith(("grad_cam", "linear_approximation"))
+            _mark_missing(ax, own, "no gradient" if needs_gradient else "no value")
+            if against_chance and len(chance):
+                ax.axhline(chance.iloc[0], color=FAINT, linewidth=1, linestyle=(0, (4, 3)), zorder=2, label=_CHANCE)
+                if ax in panels[columns_of(len(panels)) - 1::columns_of(len(panels))]:
+                    ax.annotate(_CHANCE, (1, chance.iloc[0]), (4, 0), xycoords=("axes fraction", "data"), size=8,
+                                textcoords="offset points", va="center", color=FAINT)
         figure.supylabel(fitted(metric, 2.6), linespacing=1.2, multialignment="center")
         _finish(figure, panels, 1.05, named=False)
     return figure
-
-
-def _draw_chance(panels: Sequence[Axes], level: float) -> None:
-    """The level of a map that knows nothing, with its name beside the last panel of each row."""
-    for i, ax in enumerate(panels):
-        ax.axhline(level, color=FAINT, linewidth=1, linestyle=(0, (4, 3)), zorder=2, label=_CHANCE)
-        last = ax.get_subplotspec().is_last_col()
-        if last or i == len(panels) - 1:
-            name = ax.annotate(_CHANCE, (1, level), (4, 0), xycoords=("axes fraction", "data"), color=FAINT,
-                               textcoords="offset points", va="center", size=8)
-            name.set_in_layout(last)  # elsewhere it has an empty cell to itself
 
 
 def _placed(table: pd.DataFrame, count: int) -> pd.DataFrame:
@@ -557,21 +488,17 @@ def _name_blocks(ax: Axes, table: pd.DataFrame, inches: float) -> None:
         ax.axvline(at[whole[0]] - _APART / 2, color="#cfcfcf", linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
 
 
-def _mark_missing(ax: Axes, method: str, table: pd.DataFrame, chance: float | None) -> None:
+def _mark_missing(ax: Axes, table: pd.DataFrame, reason: str) -> None:
     """A cross on the axis at each block without a map, and once for those that follow each other the reason."""
-    blocks = table[table["block"].str.isdecimal()].groupby("at")["value"].count()  # values at each block
-    at = [place for place, values in blocks.items() if not values]
-    if not at or not blocks.any():
+    values = table[table["block"].str.isdecimal()].groupby("at")["value"].count()
+    at = list(values.index[values == 0])
+    if not at or not values.any():
         return
     ax.plot(at, [0] * len(at), "x", color=INK, markersize=4, markeredgewidth=1, clip_on=False, zorder=4,
             transform=ax.get_xaxis_transform(), label="missing")
-    low, high = ax.get_ylim()
-    level = 0.0 if chance is None else (chance - low) / (high - low)
-    for first in (place for place in at if place - 1 not in at):
-        last = next(end for end in at if end >= first and end + 1 not in at)
-        ax.annotate("no gradient" if method.startswith(("grad_cam", "linear_approximation")) else "no value",
-                    ((first + last) / 2, level if level < _LOW else 0), (0, 6), xycoords=("data", "axes fraction"),
-                    textcoords="offset points", rotation=90, ha="center", va="bottom", size=7, color=FAINT, zorder=2.5,
+    for run in np.split(at, np.flatnonzero(np.diff(at) > 1) + 1):
+        ax.annotate(reason, (np.mean(run), 0), (0, 6), xycoords=("data", "axes fraction"), rotation=90, ha="center",
+                    textcoords="offset points", va="bottom", size=7, color=FAINT, zorder=2.5,
                     bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})
 
 
@@ -587,69 +514,60 @@ def _draw(
 
     What `marks` tells apart has a mark of its own, and a word above the panels. `dodge` is the distance between lines.
     """
-    beside, below = (list(table[name].unique()) if name else [""] for name in (across, down))
+    table = table.assign(**{"": ""})  # the column by which nothing is told apart
+    beside, below, marked = list(table[across].unique()), list(table[down].unique()), in_order(table[marks])
     columns = len(beside) if down else columns_of(len(beside))
-    rows = len(below) if down else -(-len(beside) // columns)
-    figure = page(rows, width=width)
+    figure = page(len(beside) * len(below), width=width)
+    rows = -(-len(beside) * len(below) // columns)
     axes = list(figure.subplots(rows, columns, sharey=sharey, squeeze=False).flat)
-    panels = axes[:len(beside) * len(below)]
+    panels, names = axes[:len(beside) * len(below)], in_order(table[line])
+    looks = dict(zip(marked, _MARKS * len(marked)))
+    others = [name for name in names if name not in CONTRAST_COLOURS]
+    colours = {name: f"C{i}" for i, name in enumerate(others)} | CONTRAST_COLOURS | {**colours}
     for ax in axes[len(panels):]:
         ax.remove()
-    names = in_order(table[line])
-    looks = _looks(figure, names if marks == line else list(table[marks].unique()), marks == line) if marks else {}
-    for ax, (row, column) in zip(panels, product(below, beside)):
-        own = table[((table[across] == column) if across else True) & ((table[down] == row) if down else True)]
+    for i, (ax, (row, column)) in enumerate(zip(panels, product(below, beside))):
         ax.grid(axis="y" if bars else "both")
-        if ax in axes[:columns] or not down:
+        if i < columns or not down:
             ax.set_title(fitted(words.get(column, column), _inches(columns, width)), linespacing=1.3)
-        if ax.get_subplotspec().is_first_col():
+        if not i % columns:
             ax.set_ylabel(words.get(row, row), linespacing=1.3)
-        for place, name in enumerate(names):
-            for mark, found in own[own[line] == name].groupby(marks or line, sort=False):
-                dashed = (0, (3, 1.5)) if name == "random" else "-"
-                look = looks.get(mark, ("o" if len(found) <= _MANY else "", dashed))
-                found = found.sort_values(x).assign(**{x: lambda t: t[x] + dodge * (place - (len(names) - 1) / 2)})
-                _draw_line(ax, found, x, colours.get(name, colour_of(name)), look, words.get(name, name), bars)
+        panel = table[(table[across] == column) & (table[down] == row)].sort_values(x)
+        for (place, name), mark in product(enumerate(names), marked):
+            own, (marker, dashes) = panel[(panel[line] == name) & (panel[marks] == mark)], looks[mark]
+            if len(own):
+                _draw_line(ax, own, own[x] + dodge * (place - (len(names) - 1) / 2), bars, color=colours[name],
+                           label=words.get(name, name), marker=marker if bars or len(own) <= _MANY else "",
+                           linestyle="-" if marks == line else (0, (3, 1.5)) if name == "random" else dashes)
+    if len(marked) > 1:
+        keys = [Line2D([0, 1], [0, 0], color=colours.get(name, FAINT), marker=marker, markersize=4.5, label=name,
+                       linestyle="-" if marks == line else dashes) for name, (marker, dashes) in looks.items()]
+        figure.legend(handles=keys, loc="outside upper center", ncols=len(keys), handlelength=2.6)
     return figure, panels
 
 
-def _looks(figure: Figure, names: Sequence[str], coloured: bool) -> dict[str, tuple[str, Any]]:
-    """Marks and dashes by name, and above the panels what they mean."""
-    looks = {name: (mark, "-" if coloured else dashes) for name, (mark, dashes) in zip(names, _MARKS * len(names))}
-    if len(looks) > 1:
-        keys = [Line2D([0, 1], [0, 0], color=colour_of(name) if coloured else FAINT, marker=mark, linestyle=dashes,
-                       markersize=4.5, label=name) for name, (mark, dashes) in looks.items()]
-        figure.legend(handles=keys, loc="outside upper center", ncols=len(keys), handlelength=2.6)
-    return looks
-
-
-def _draw_line(
-    ax: Axes, table: pd.DataFrame, x: str, colour: str, look: tuple[str, Any], name: str, bars: bool,
-) -> None:
+def _draw_line(ax: Axes, table: pd.DataFrame, at: "pd.Series[float]", bars: bool, **look: Any) -> None:
     """One line with its band, or with its bars."""
-    at, value = table[x].to_numpy(), table["value"].to_numpy()
-    low, high = _interval(table)
+    value, (low, high) = table["value"], _interval(table)
     if not bars:
-        ax.fill_between(at, low, high, color=colour, alpha=0.15, linewidth=0)
-    ax.errorbar(at, value, yerr=[np.maximum(value - low, 0), np.maximum(high - value, 0)] if bars else None,
-                color=colour, marker=look[0], linestyle=look[1], linewidth=1.5, elinewidth=1, markersize=3.8,
-                markeredgecolor="white", markeredgewidth=0.5, label=name, zorder=3, clip_on=bars)
+        ax.fill_between(at, low, high, color=look["color"], alpha=0.15, linewidth=0)
+    ax.errorbar(at, value, yerr=[(value - low).clip(lower=0), (high - value).clip(lower=0)] if bars else None,
+                linewidth=1.5, elinewidth=1, markersize=3.8, markeredgecolor="white", markeredgewidth=0.5, zorder=3,
+                clip_on=bars, **look)
 
 
-def _interval(table: pd.DataFrame) -> tuple[NDArray[Any], NDArray[Any]]:
+def _interval(table: pd.DataFrame) -> tuple[Any, Any]:
     """The 95 % interval: of the value where there is a standard error, else as it is given, if it is."""
-    value = table["value"].to_numpy()
     if "se" in table:
-        return value - 1.96 * table["se"].to_numpy(), value + 1.96 * table["se"].to_numpy()
-    return (table["low"].to_numpy(), table["high"].to_numpy()) if "low" in table else (value, value)
+        return table["value"] - 1.96 * table["se"], table["value"] + 1.96 * table["se"]
+    return (table["low"], table["high"]) if "low" in table else (table["value"], table["value"])
 
 
-def _finish(
-    figure: Figure, panels: Sequence[Axes], height: float, *, named: bool = True, notes: Sequence[Mapping[str, str]] = (),
-) -> None:
+def _finish(figure: Figure, panels: Sequence[Axes], height: float, notes: Sequence[Mapping[str, str]] = (), *,
+            named: bool = True) -> None:
     """Name the lines of each panel, perhaps with a note below the name, and lay out the page for their height."""
-    for ax, own in zip_longest(panels, notes, fillvalue={}) if named else ():
-        _name_lines(ax, 72 * height, own)
+    for i, ax in enumerate(panels if named else ()):
+        _name_lines(ax, 72 * height, notes[i] if notes else {})
     fit(figure, panels[0], height=height)
 
 
@@ -657,43 +575,31 @@ def _name_lines(ax: Axes, height: float, notes: Mapping[str, str]) -> None:
     """The names of the lines beside their ends, moved apart where they would overlap; a line alone needs none."""
     found: dict[str, tuple[float, str]] = {}
     ax.get_ylim()  # settles the limits
-    for handle, name in zip(*ax.get_legend_handles_labels()):
-        ends = handle[0].get_xydata()
-        ends = ends[np.isfinite(ends).all(axis=1)]
-        if len(ends):
-            place = ax.transAxes.inverted().transform(ax.transData.transform(ends[-1]))[1]
-            found.setdefault(name, (place * height, handle[0].get_color()))
+    for drawn, name in reversed([*zip(*ax.get_legend_handles_labels())]):
+        ends = drawn[0].get_xydata()
+        place = ax.transAxes.inverted().transform(ax.transData.transform(ends[np.isfinite(ends).all(axis=1)][-1:]))
+        if len(place):
+            found[name] = (float(place[0, 1]) * height, drawn[0].get_color())
     if len(found) < 2:
         return
-    ordered = sorted(reversed(found), key=lambda name: found[name][0])
-    texts = [f"{name}\n{notes[name]}" if name in notes else name for name in ordered]
-    places = _apart([found[name][0] for name in ordered], [_NAME * (text.count("\n") + 1) for text in texts], height)
-    for name, text, place in zip(ordered, texts, places):
+    names = sorted(found, key=lambda name: found[name][0])
+    texts = ["\n".join(filter(None, [fitted(name, 1.5, 8), notes.get(name)])) for name in names]
+    places = _apart([found[name][0] for name in names], [_NAME * (text.count("\n") + 1) for text in texts], height)
+    for name, text, place in zip(names, texts, places):
         ax.annotate(text, (1, place / height), (5, 0), xycoords="axes fraction", textcoords="offset points", size=8,
                     va="center", color=found[name][1], linespacing=1.1)
 
 
-def _apart(wanted: Sequence[float], sizes: Sequence[float], room: float) -> list[float]:
+def _apart(wanted: Sequence[float], sizes: Sequence[float], room: float) -> NDArray[Any]:
     """Rising places, near to those that are wanted, for things of these sizes, none of them outside of the room."""
     places, half = np.array(wanted), np.array(sizes) / 2
-    before = np.cumsum(sizes) - half
+    lowest = np.cumsum(sizes) - half
     for _ in range(100):
-        places = np.clip(places, before, np.maximum(before, room - sum(sizes) + before))
-        for i in range(len(places) - 1):
-            lacking = max(0.0, half[i] + half[i + 1] - (places[i + 1] - places[i]))
+        places = np.clip(places, lowest, np.maximum(lowest, room - sum(sizes) + lowest))
+        for i, wide in enumerate(half[1:] + half[:-1]):
+            lacking = max(0.0, wide - (places[i + 1] - places[i]))
             places[i:i + 2] += (-lacking / 2, lacking / 2)
-    return places.tolist()
-
-
-def _ordered(table: pd.DataFrame, column: str, order: Sequence[str]) -> pd.DataFrame:
-    """The rows sorted by a column, those first that have a value of `order`."""
-    ranks = {value: i for i, value in enumerate(distinct(table, column, order))}
-    return table.sort_values(column, key=lambda values: values.map(ranks), kind="stable")
-
-
-def columns_of(panels: int) -> int:
-    """How many panels stand side by side, at most three."""
-    return 2 if panels == 4 else min(panels, 3)
+    return places
 
 
 def _inches(panels: int, width: float) -> float:

@@ -27,15 +27,8 @@ _SIZE, _SMALL = 8.5, 7.5  # points of text; over pictures, and over maps narrowe
 _COUNTS = LinearSegmentedColormap.from_list("counts", ["#ffffff", "#e9b8b1", FOR])
 
 
-def overlay(
-    ax: Axes,
-    image: ArrayLike,
-    relevance: ArrayLike,
-    *,
-    cmap: str = CMAP,
-    alpha: float = ALPHA,
-    limit: float | None = None,
-) -> AxesImage:
+def overlay(ax: Axes, image: ArrayLike, relevance: ArrayLike, *, cmap: str = CMAP, alpha: float = ALPHA,
+            limit: float | None = None) -> AxesImage:
     """Draw a relevance map over its photograph, zero in the middle of the colours.
 
     Args:
@@ -107,20 +100,11 @@ def as_map(relevance: ArrayLike) -> NDArray[Any]:
     return array
 
 
-def map_grid(
-    images: ArrayLike | Sequence[ArrayLike],
-    maps: Sequence[Sequence[ArrayLike]],
-    *,
-    row_labels: Sequence[str] = (),
-    column_titles: Sequence[str] = (),
-    panel_titles: Sequence[Sequence[str]] = (),
-    by: Literal["row", "column"] | None = None,
-    photographs: bool = True,
-    photo_title: str = "",
-    limits: Limits = "panel",
-    colour_bar: bool = True,
-    width: float = WIDTH,
-) -> Figure:
+def map_grid(images: ArrayLike | Sequence[ArrayLike], maps: Sequence[Sequence[ArrayLike]], *,
+             row_labels: Sequence[str] = (), column_titles: Sequence[str] = (),
+             panel_titles: Sequence[Sequence[str]] = (), by: Literal["row", "column"] | None = None,
+             photographs: bool = True, photo_title: str = "", limits: Limits = "panel", colour_bar: bool = True,
+             width: float = WIDTH) -> Figure:
     """Relevance maps in rows and columns, each over its photograph; texts that are too long are wrapped and cut.
 
     Args:
@@ -176,15 +160,8 @@ def map_grid(
     return figure
 
 
-def compare(
-    image: ArrayLike,
-    maps: Sequence[ArrayLike],
-    titles: Sequence[str],
-    *,
-    photo_title: str = "",
-    limits: Limits = "panel",
-    width: float = WIDTH,
-) -> Figure:
+def compare(image: ArrayLike, maps: Sequence[ArrayLike], titles: Sequence[str], *, photo_title: str = "",
+            limits: Limits = "panel", width: float = WIDTH) -> Figure:
     """One photograph and maps of it side by side.
 
     Args:
@@ -204,15 +181,8 @@ def compare(
     return map_grid(image, [maps], column_titles=titles, photo_title=photo_title, limits=limits, width=width)
 
 
-def gallery(
-    images: Sequence[ArrayLike],
-    titles: Sequence[str] = (),
-    *,
-    columns: int = 4,
-    marks: Sequence[ArrayLike | None] = (),
-    row_labels: Sequence[str] = (),
-    width: float = WIDTH,
-) -> Figure:
+def gallery(images: Sequence[ArrayLike], titles: Sequence[str] = (), *, columns: int = 4,
+            marks: Sequence[ArrayLike | None] = (), row_labels: Sequence[str] = (), width: float = WIDTH) -> Figure:
     """Pictures in rows, with titles above them.
 
     Args:
@@ -248,9 +218,8 @@ def gallery(
     return figure
 
 
-def confusion(
-    counts: ArrayLike, pictures: Sequence[ArrayLike], *, groups: Sequence[str] = (), width: float = WIDTH,
-) -> Figure:
+def confusion(counts: ArrayLike, pictures: Sequence[ArrayLike], *, groups: Sequence[str] = (),
+              width: float = WIDTH) -> Figure:
     """A table of confusions: a row for each class as it is, a column for each as it is taken for.
 
     Args:
@@ -302,9 +271,8 @@ def _pictures(images: Any, rows: int, columns: int, by: str | None) -> list[list
     return [[picture] * columns for picture in own] if by == "row" else [own] * rows
 
 
-def _check_counts(
-    values: list[list[Picture]], rows: Sequence[str], columns: Sequence[str], panels: Sequence[Sequence[str]],
-) -> None:
+def _check_counts(values: list[list[Picture]], rows: Sequence[str], columns: Sequence[str],
+                  panels: Sequence[Sequence[str]]) -> None:
     if not values or not values[0] or len({len(row) for row in values}) > 1:
         raise ValueError(f"maps must be rows of equally many, got rows of {[len(row) for row in values]}")
     _check_count(rows, len(values), "row_labels")

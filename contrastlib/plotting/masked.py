@@ -1,6 +1,6 @@
 """How probable a class stays when only pixels of one sign are kept."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import ceil, floor
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MultipleLocator
 
-from contrastlib.plotting.rows import Rows, chosen, distinct, floats
+from contrastlib.plotting.rows import chosen, distinct, floats, ordered
 from contrastlib.plotting.style import FAINT, INK, WIDTH, colour_of, fit, in_order, page, paler, style
 from contrastlib.tables import pick
 
@@ -46,15 +46,8 @@ class Panel(NamedTuple):
         return f"{low} % of pixels kept" if low == high else f"{low}–{high} % of pixels kept"
 
 
-def masked(
-    rows: Rows,
-    *,
-    budgets: str | Sequence[str] = "published",
-    reference: Rows | None = None,
-    table: str = "table1",
-    width: float = WIDTH,
-    **where: object,
-) -> Figure:
+def masked(rows: pd.DataFrame, *, budgets: str | Sequence[str] = "published", reference: pd.DataFrame | None = None,
+           table: str = "table1", width: float = WIDTH, **where: object) -> Figure:
     """Relative probability of the target when only pixels of one sign are kept, original against another contrast.
 
     A line joins the two values of a setting in the colour of the better one, pale where the 95 % interval of their
@@ -78,33 +71,32 @@ def masked(
     ours = chosen(rows, _COLUMNS, where)
     names = (budgets,) if isinstance(budgets, str) else tuple(budgets)
     panels = [_panel(ours, budget, keep) for keep in ("positive", "negative") for budget in names]
-    places = pd.concat([panel.pairs[_PLACE] for panel in panels]).drop_duplicates()
-    lines = _lines(list(places.itertuples(index=False, name=None)))
-    whole = ours[ours["budget"] == "none"]
-    theirs = None if reference is None else _review(reference, table)
-    values = [*whole["value"], *([] if theirs is None else theirs["value"]),
-              *(end for panel in panels for end in _ends(panel.pairs))]
+    places = _places(pd.concat([panel.pairs[_PLACE] for panel in panels]).drop_duplicates())
+    blocks = places.groupby(_PLACE[:2], sort=False)["line"].agg(["min", "max"]).reset_index()
+    whole = ours[ours["budget"] == "none"].merge(blocks, on=_PLACE[:2])
+    theirs = _review(reference, table) if reference is not None else ours[:0]
+    values = [*whole["value"], *theirs["value"], *(end for panel in panels for end in _ends(panel.pairs))]
     scale = max(floor(20 * min(values) - 0.4) / 20, 0), min(ceil(20 * max(values) + 0.4) / 20, 1)
     columns = len(names) if len(names) > 1 else 2
-    line, mark, small = (0.155, 4.6, 7.5) if len(names) == 1 else (0.115, 4.0, 7.0)
-    height = line * (max(lines.values()) + 1.2)
+    down = len(panels) // columns
+    inches, mark, small = (0.155, 4.6, 7.5) if len(names) == 1 else (0.115, 4.0, 7.0)  # of a line; points
+    height = inches * (places["line"].max() + 1.2)
     with style():
-        figure = page(len(panels) // columns, width=width, gap=0.04)
-        axes = figure.subplots(2 * len(panels) // columns, columns, squeeze=False,
-                               height_ratios=[_BAR, height] * (len(panels) // columns))
+        figure = page(down, width=width, gap=0.04)
+        axes = figure.subplots(2 * down, columns, squeeze=False, height_ratios=[_BAR, height] * down)
         for i, panel in enumerate(panels):
             row, column = divmod(i, columns)
             bar, ax = axes[2 * row, column], axes[2 * row + 1, column]
-            _frame(ax, lines, scale, small)
-            ax.tick_params(length=0, labelleft=not column, labelbottom=i + columns >= len(panels))
-            own = theirs if theirs is None else theirs[theirs["keep"] == panel.keep]
-            _draw_unmasked(ax, lines, whole)
-            _draw_pairs(ax, panel, lines, own, mark)
+            _frame(ax, places, blocks, scale, small)
+            ax.tick_params(length=0, labelleft=not column, labelbottom=row == down - 1)
+            ax.vlines(whole["value"], whole["min"] - 0.5, whole["max"] + 0.5, color=INK, linewidth=0.8, zorder=2,
+                      label="unmasked")
+            _draw_pairs(ax, panel, places, theirs[theirs["keep"] == panel.keep].merge(places, on=_PLACE), mark)
             _draw_tally(bar, panel)
             _write_head(bar, panel, alone=len(names) == 1, first=not column, top=not row)
             if not column:
-                _name_blocks(ax, lines)
-        _write_legend(figure, in_order(["original", *(p.other for p in panels)]), len(whole) > 0, theirs is not None)
+                _name_blocks(ax, blocks)
+        _write_legend(figure, in_order(["original", *(p.other for p in panels)]), len(whole) > 0, len(theirs) > 0)
         fit(figure, axes[1, 0], height=height)
     return figure
 
@@ -130,28 +122,15 @@ def _panel(table: pd.DataFrame, budget: str, keep: str) -> Panel:
     return Panel(budget, keep, others[0], pairs)
 
 
-def _lines(places: Sequence[tuple[str, str, str]]) -> dict[tuple[str, ...], float]:
-    """By method, target and baseline the distance from the first, in lines, with gaps between methods and targets."""
-    def rank(names: Sequence[str], name: str) -> tuple[int, str]:
-        return (list(names).index(name) if name in names else len(names), name)
-
-    found: dict[tuple[str, ...], float] = {}
-    before, at = None, -1.0
-    for place in sorted(places, key=lambda p: (rank(tuple(_METHODS), p[0]), p[1], rank(_BASELINES, p[2]))):
-        at += 1.0 if before is None or place[:2] == before[:2] else 1.9 if place[0] != before[0] else 1.45
-        found[place], before = at, place
-    return found
+def _places(places: pd.DataFrame) -> pd.DataFrame:
+    """Methods, targets and baselines in order, each with its distance from the first in lines, with gaps between."""
+    for column, order in (("baseline", _BASELINES), ("target", ()), ("method", _METHODS)):
+        places = ordered(places, column, order)
+    method, target = (places[name] != places[name].shift() for name in _PLACE[:2])
+    return places.assign(line=(1 + 0.9 * method + 0.45 * (target & ~method)).cumsum() - 1.9)
 
 
-def _blocks(lines: Mapping[tuple[str, ...], float]) -> dict[tuple[str, ...], tuple[float, float]]:
-    """The first and the last line of each method and target."""
-    found: dict[tuple[str, ...], tuple[float, float]] = {}
-    for place, line in lines.items():
-        found[place[:2]] = (found.get(place[:2], (line, line))[0], line)
-    return found
-
-
-def _review(reference: Rows, table: str) -> pd.DataFrame:
+def _review(reference: pd.DataFrame, table: str) -> pd.DataFrame:
     """The review's relative probabilities in the words of our rows."""
     rows = chosen(reference, _PAPERS, {"table": table}, run=False)
     return rows.replace({"method": _THEIRS, "baseline": _THEIRS}).assign(
@@ -164,37 +143,26 @@ def _ends(pairs: pd.DataFrame) -> list[float]:
             for end in pairs[f"value{kind}"] + side * pairs[f"se{kind}"]]
 
 
-def _frame(ax: Axes, lines: Mapping[tuple[str, ...], float], scale: tuple[float, float], size: float) -> None:
+def _frame(ax: Axes, places: pd.DataFrame, blocks: pd.DataFrame, scale: tuple[float, float], size: float) -> None:
     """Empty axes with their scale, a stripe for each block and the names of the lines."""
-    ax.set(xlim=scale, ylim=(max(lines.values()) + 0.6, -0.6))
-    ax.set_yticks(list(lines.values()), [baseline for *_, baseline in lines], size=size)
+    ax.set(xlim=scale, ylim=(places["line"].max() + 0.6, -0.6))
+    ax.set_yticks(places["line"], places["baseline"], size=size)
     ax.xaxis.set_major_locator(MultipleLocator(0.25 if scale[1] - scale[0] > 0.6 else 0.1))
     ax.grid(axis="x", color="#e9e9e9")
     ax.spines["left"].set_visible(False)
-    for start, end in _blocks(lines).values():
+    for start, end in zip(blocks["min"], blocks["max"]):
         ax.axhspan(start - 0.5, end + 0.5, color=_STRIPE, linewidth=0, zorder=0)
 
 
-def _draw_unmasked(ax: Axes, lines: Mapping[tuple[str, ...], float], whole: pd.DataFrame) -> None:
-    values = {(row["method"], row["target"]): row["value"] for _, row in whole.iterrows()}
-    for block, (start, end) in _blocks(lines).items():
-        if block in values:
-            ax.vlines([values[block]], start - 0.5, end + 0.5, color=INK, linewidth=0.8, zorder=2, label="unmasked")
-
-
-def _draw_pairs(
-    ax: Axes, panel: Panel, lines: Mapping[tuple[str, ...], float], theirs: pd.DataFrame | None, size: float,
-) -> None:
+def _draw_pairs(ax: Axes, panel: Panel, places: pd.DataFrame, theirs: pd.DataFrame, size: float) -> None:
     """Both values of each pair with their intervals, joined in the colour of the better; the review's below them."""
-    pairs, at = panel.pairs, _at(panel.pairs, lines)
-    if theirs is not None:
-        below = _at(theirs, lines) + 0.3
-        joined = theirs.groupby(below)["value"].agg(["min", "max"])
-        ax.hlines(joined.index, joined["min"], joined["max"], colors=FAINT, linewidth=0.6, zorder=2.5)
-        for contrast, own in theirs.groupby("contrast"):
-            ax.scatter(own["value"], below[own.index], s=(0.65 * size) ** 2, facecolors="white", linewidths=0.8,
-                       edgecolors=colour_of(contrast), zorder=3, label=f"the review {contrast}")
-        at = at - 0.1 * (at + 0.3).isin(below)
+    joined = theirs.groupby("line")["value"].agg(["min", "max"])
+    ax.hlines(joined.index + 0.3, joined["min"], joined["max"], colors=FAINT, linewidth=0.6, zorder=2.5)
+    for contrast, own in theirs.groupby("contrast"):
+        ax.scatter(own["value"], own["line"] + 0.3, s=(0.65 * size) ** 2, facecolors="white", linewidths=0.8,
+                   edgecolors=colour_of(contrast), zorder=3, label=f"the review {contrast}")
+    pairs = panel.pairs.merge(places, on=_PLACE)
+    at = pairs["line"] - 0.1 * pairs["line"].isin(joined.index)
     ax.hlines(at, pairs["value before"], pairs["value"], linewidth=1.8, zorder=3.5, label="joined",
               colors=[colour_of(winner) if winner else _EVEN for winner in pairs["winner"]])
     for name, kind in (("original", " before"), (panel.other, "")):
@@ -203,12 +171,6 @@ def _draw_pairs(
         ax.hlines(at, value - spread, value + spread, colors=[paler(colour, 0.5) for colour in colours],
                   linewidth=0.65 * size, zorder=4, label=f"{name}, 95 %")
         ax.scatter(value, at, c=colours, s=size**2, edgecolors="white", linewidths=0.5, zorder=4.5, label=name)
-
-
-def _at(table: pd.DataFrame, lines: Mapping[tuple[str, ...], float]) -> "pd.Series[float]":
-    """The line of each row, NaN where the page has none for it."""
-    places = table[_PLACE].itertuples(index=False, name=None)
-    return pd.Series([lines.get(place, float("nan")) for place in places], table.index)
 
 
 def _draw_tally(ax: Axes, panel: Panel) -> None:
@@ -239,22 +201,18 @@ def _write_head(ax: Axes, panel: Panel, *, alone: bool, first: bool, top: bool) 
         _write(ax, (0, 0.5), (_METHOD, 0), aside, size=7.5, color=FAINT, va="center")
 
 
-def _name_blocks(ax: Axes, lines: Mapping[tuple[str, ...], float]) -> None:
+def _name_blocks(ax: Axes, blocks: pd.DataFrame) -> None:
     """Methods and targets at the left of their lines."""
-    blocks = _blocks(lines)
-    for (_, target), span in blocks.items():
-        _write(ax, (0, sum(span) / 2), (_TARGET, 0), _TARGETS.get(target, target), coords="data", size=9, va="center",
+    for target, start, end in zip(blocks["target"], blocks["min"], blocks["max"]):
+        _write(ax, (0, (start + end) / 2), (_TARGET, 0), _TARGETS.get(target, target), "data", size=9, va="center",
                ha="center")
-    for method in dict.fromkeys(method for method, _ in blocks):
-        ends = [line for (one, _), span in blocks.items() if one == method for line in span]
-        _write(ax, (0, (min(ends) + max(ends)) / 2), (_METHOD, 0), _METHODS.get(method, method), coords="data", size=8,
-               va="center", fontweight="bold", linespacing=1.2)
+    for method, own in blocks.groupby("method"):
+        _write(ax, (0, (own["min"].min() + own["max"].max()) / 2), (_METHOD, 0), _METHODS.get(method, method), "data",
+               size=8, va="center", fontweight="bold", linespacing=1.2)
 
 
-def _write(
-    ax: Axes, at: tuple[float, float], aside: tuple[float, float], text: str, *, coords: str = "axes fraction",
-    **options: Any,
-) -> None:
+def _write(ax: Axes, at: tuple[float, float], aside: tuple[float, float], text: str, coords: str = "axes fraction",
+           **options: Any) -> None:
     """A text some points aside of a place, whose height is a share of the axes or in data."""
     ax.annotate(text, at, aside, xycoords=("axes fraction", coords), textcoords="offset points", **options)
 
@@ -269,5 +227,5 @@ def _write_legend(figure: Figure, contrasts: Sequence[str], unmasked: bool, thei
     if theirs:
         shown.append(Line2D([0, 1], [0, 0], color=FAINT, marker="o", markersize=4, linewidth=0.7,
                             markerfacecolor="white", label="the review"))
-    figure.legend(handles=shown, title="relative probability of the target", loc="outside lower center", ncols=len(shown), fontsize=8, handlelength=1.6,
-                  columnspacing=1.4, handletextpad=0.5, borderaxespad=0.2)
+    figure.legend(handles=shown, title="relative probability of the target", loc="outside lower center", fontsize=8,
+                  ncols=len(shown), handlelength=1.6, columnspacing=1.4, handletextpad=0.5, borderaxespad=0.2)

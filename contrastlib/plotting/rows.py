@@ -1,16 +1,16 @@
 """The rows that a figure is drawn from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import pandas as pd
 
 from contrastlib import tables
 
-Rows = pd.DataFrame | Sequence[Mapping[str, object]]
 
-
-def chosen(rows: Rows, columns: Sequence[str], where: Mapping[str, object], *, run: bool = True) -> pd.DataFrame:
+def chosen(rows: pd.DataFrame, columns: Sequence[str], where: Mapping[str, object], *,
+           run: bool = True) -> pd.DataFrame:
     """The rows that have the values in `where`, from a table or fresh from a run; see :func:`contrastlib.tables.pick`.
 
     Measured columns hold floats, all others text. Raises ValueError if there are no rows, one of these columns is
@@ -58,11 +58,15 @@ def distinct(table: pd.DataFrame, column: str, order: Sequence[str] = ()) -> lis
     """The values of a column: first those in `order`, then numbers by size, other texts as they occur."""
     there = list(table[column].unique())
     rest = [value for value in there if value not in order]
-    try:
+    with suppress(ValueError):
         rest = sorted(rest, key=float)
-    except ValueError:
-        pass
     return [value for value in order if value in there] + rest
+
+
+def ordered(table: pd.DataFrame, column: str, order: Iterable[str]) -> pd.DataFrame:
+    """The rows sorted by a column as :func:`distinct` does."""
+    ranks = {value: i for i, value in enumerate(distinct(table, column, tuple(order)))}
+    return table.sort_values(column, key=lambda values: values.map(ranks), kind="stable")
 
 
 def _example(column: str, values: Sequence[str]) -> str:

@@ -7,6 +7,7 @@ from io import BytesIO
 from math import inf
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
@@ -24,7 +25,7 @@ CONTRAST_COLOURS = {
 }
 """Colours of contrasts, told apart also by colour-blind readers; along the dial from mean to max they grow darker."""
 
-_LETTER = 0.58  # of the font's size: the width of a letter, on average
+_LETTER = 0.61  # of the font's size: the width of a letter, on average
 
 
 class BookFigure(Figure):
@@ -77,13 +78,18 @@ def fit(figure: Figure, ax: Axes, *, height: float = 0, aspect: float = 0, wides
     grid = place.get_gridspec()
     # What is written beside the panels keeps its size: what the page gains or loses is theirs, in equal parts.
     more = min(wide, widest) - wide, (height or aspect * min(wide, widest)) - high
-    widths, heights = grid.get_width_ratios(), grid.get_height_ratios()
+    widths, heights = (np.asarray(ratios, float) for ratios in (grid.get_width_ratios(), grid.get_height_ratios()))
     figure.set_size_inches(across + more[0] * sum(widths) / widths[place.colspan.start],
                            down + more[1] * sum(heights) / heights[place.rowspan.start])
     engine.execute(figure)
     for one in pictures:
         one.set_aspect("equal")
     figure.set_layout_engine("none")  # saving it would lay it out again
+
+
+def columns_of(panels: int) -> int:
+    """How many panels stand side by side, at most three."""
+    return 2 if panels == 4 else min(panels, 3)
 
 
 def titled(name: str, probability: float) -> str:

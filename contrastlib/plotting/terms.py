@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
-from contrastlib.plotting.style import AGAINST, FAINT, FOR, INK, WIDTH, fit, fitted, page, shorten, style
+from contrastlib.plotting.style import AGAINST, FAINT, FOR, INK, WIDTH, columns_of, fit, fitted, page, shorten, style
 
 _RESIDUAL, _SCORE = "residual", "score"
 _TOLERANCE = 1e-3  # of the largest term: a residual that is smaller is not drawn
@@ -24,14 +24,8 @@ _RAISED = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 Bar = tuple[str, float, float]  # name, where it starts, where it ends
 
 
-def adds_up(
-    terms: Sequence[Mapping[str, float]],
-    score: ArrayLike,
-    *,
-    titles: Sequence[str] = (),
-    limits: Literal["shared", "panel"] = "shared",
-    width: float = WIDTH,
-) -> Figure:
+def adds_up(terms: Sequence[Mapping[str, float]], score: ArrayLike, *, titles: Sequence[str] = (),
+            limits: Literal["shared", "panel"] = "shared", width: float = WIDTH) -> Figure:
     """How terms add up to a score: bars of which each starts where the one above it ends, and the score below them.
 
     Args:
@@ -50,13 +44,17 @@ def adds_up(
         ValueError: there are not as many scores or titles as panels, there are no terms, one of them is not finite or
             is called ``score`` or ``residual``, or `limits` is something else.
     """
+    if len(titles) not in (0, len(terms)):
+        raise ValueError(f"{len(titles)} titles for {len(terms)} panels")
+    if limits not in ("shared", "panel"):
+        raise ValueError(f"limits must be 'shared' or 'panel', got {limits!r}")
     panels = _panels(terms, score)
-    _check(panels, titles, limits)
-    there = {name for bars in panels for name, _, _ in bars}
-    names = [name for name in [*_names(terms), _RESIDUAL, _SCORE] if name in there]
+    there = dict.fromkeys(name for bars in panels for name, _, _ in bars)
+    names = [name for name in there if name not in (_RESIDUAL, _SCORE)]
+    names += [name for name in (_RESIDUAL, _SCORE) if name in there]
     labels = [fitted(name, _NAME, 8) for name in names]
     row = _TALL_ROW if any("\n" in label for label in labels) else _ROW
-    columns = 2 if len(panels) == 4 else min(len(panels), 3)
+    columns = columns_of(len(panels))
     inches = (width - min(_NAME, 0.075 * max(map(len, "\n".join(labels).split("\n")))) - 0.2) / columns - 0.15
     with style():
         figure = page(-(-len(panels) // columns), width=width, gap=0.06)
@@ -82,66 +80,46 @@ def adds_up(
 def _panels(terms: Sequence[Mapping[str, float]], score: ArrayLike) -> list[list[Bar]]:
     """The bars of each panel, from the top: the terms, the residual if it is large, and the score."""
     scores = np.asarray(score, float).reshape(-1).tolist()
+    if not terms:
+        raise ValueError("there are no terms to draw")
     if len(scores) != len(terms):
         raise ValueError(f"{len(scores)} scores for {len(terms)} panels of terms")
-    panels, names = [], _names(terms)
+    panels, names = [], dict.fromkeys(name for own in terms for name in own)
     for own, whole in zip(terms, scores):
         if not own:
             raise ValueError("a panel has no terms")
+        if taken := {_RESIDUAL, _SCORE} & set(own):
+            raise ValueError(f"a term cannot be called {min(taken)!r}, which is drawn beside the terms")
         values = {name: float(own[name]) for name in names if name in own}
-        for name in (_RESIDUAL, _SCORE):
-            if name in values:
-                raise ValueError(f"a term cannot be called {name!r}, which is drawn beside the terms")
         rest = whole - sum(values.values())
         if abs(rest) > _TOLERANCE * max(map(abs, values.values())):
             values[_RESIDUAL] = rest
+        odd = [name for name, value in values.items() if not isfinite(value)]
+        if odd:
+            raise ValueError(f"{odd[0]!r} is not finite")
         ends = np.cumsum(list(values.values())).tolist()
         panels.append([*zip(values, [0.0, *ends], ends), (_SCORE, 0.0, whole)])
     return panels
-
-
-def _names(terms: Sequence[Mapping[str, float]]) -> list[str]:
-    return list(dict.fromkeys(name for own in terms for name in own))
-
-
-def _check(panels: Sequence[Sequence[Bar]], titles: Sequence[str], limits: str) -> None:
-    if not panels:
-        raise ValueError("there are no terms to draw")
-    odd = next((bar[0] for bars in panels for bar in bars if not isfinite(bar[2])), None)
-    if odd is not None:
-        raise ValueError(f"{odd!r} is not finite, or the terms before it are not")
-    if len(titles) not in (0, len(panels)):
-        raise ValueError(f"{len(titles)} titles for {len(panels)} panels")
-    if limits not in ("shared", "panel"):
-        raise ValueError(f"limits must be 'shared' or 'panel', got {limits!r}")
 
 
 def _draw_bars(ax: Axes, bars: Sequence[Bar], names: Sequence[str]) -> None:
     at = [names.index(name) for name, _, _ in bars]
     ax.axvline(0, color=INK, linewidth=0.7, zorder=1)
     ax.axhline(len(names) - 1.5, color="#dddddd", linewidth=0.8, zorder=0.5)
-    texts = _texts(bars)
-    for row, below, (name, start, end), text in zip(at, [*at[1:], None], bars, texts):
-        _draw_bar(ax, row, name, start, end)
+    for row, below, (name, start, end), text in zip(at, [*at[1:], None], bars, _texts(bars)):
+        colour, hatched = _colour(name, end - start), name == _RESIDUAL
+        bar = ax.barh(row, end - start, left=start, height=_THICK, facecolor="white" if hatched else colour, label=name,
+                      edgecolor=colour, hatch="//////" if hatched else None, zorder=3,
+                      linewidth=1.2)  # the edge keeps a bar visible however short it is
+        ax.bar_label(bar, [text], padding=3.5, size=_SIZE, color=colour, zorder=2,
+                     fontweight="bold" if name == _SCORE else "normal",
+                     bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6})
         if below is not None:
             ax.plot([end, end], [row + _THICK / 2, below - _THICK / 2], color=FAINT, linewidth=0.7, zorder=1.5,
                     label="connector")
-        side = 1 if end >= start else -1
-        ax.annotate(text, (end, row), (3.5 * side, 0), textcoords="offset points", va="center_baseline", size=_SIZE,
-                    ha="left" if side > 0 else "right", color=_colour(name, end - start), zorder=2,
-                    fontweight="bold" if name == _SCORE else "normal",
-                    bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6})
     ax.spines["left"].set_visible(False)
     ax.tick_params(axis="y", length=0)
     ax.tick_params(axis="x", color=FAINT, length=2.5)
-
-
-def _draw_bar(ax: Axes, row: int, name: str, start: float, end: float) -> None:
-    """One bar; its edge keeps it visible however short it is."""
-    colour = _colour(name, end - start)
-    hatched = name == _RESIDUAL
-    ax.barh(row, end - start, left=start, height=_THICK, facecolor="white" if hatched else colour, edgecolor=colour,
-            hatch="//////" if hatched else None, linewidth=1.2, zorder=3, label=name)
 
 
 def _colour(name: str, value: float) -> str:
@@ -185,14 +163,8 @@ def _text(value: float, sign: str, digits: int, largest: float) -> str:
     return factor.replace("-", "−") + "·10" + str(int(power)).translate(_RAISED)
 
 
-def weights_bar(
-    weights: ArrayLike | Mapping[str, ArrayLike],
-    class_names: Sequence[str],
-    *,
-    target: int,
-    n: int = 8,
-    width: float = WIDTH,
-) -> Figure:
+def weights_bar(weights: ArrayLike | Mapping[str, ArrayLike], class_names: Sequence[str], *, target: int, n: int = 8,
+                width: float = WIDTH) -> Figure:
     """The weights that a contrast puts on the class explanations, as bars: the target and the n strongest others.
 
     Args:
@@ -231,11 +203,9 @@ def weights_bar(
 
 
 def _bars(ax: Axes, values: NDArray[Any], title: str) -> None:
-    ax.barh(range(len(values)), values, color=[FOR if v > 0 else AGAINST for v in values], height=0.7)
+    bars = ax.barh(range(len(values)), values, color=[FOR if v > 0 else AGAINST for v in values], height=0.7)
+    ax.bar_label(bars, [_number(value) for value in values], padding=3, size=7, color=INK)
     ax.axvline(0, color=INK, linewidth=0.6)
-    for i, value in enumerate(values):
-        ax.annotate(_number(value), (value, i), (3 if value > 0 else -3, 0), textcoords="offset points", va="center",
-                    ha="left" if value > 0 else "right", size=7, color=INK)
     ax.set_title(title)
     ax.margins(x=0.3)
     ax.spines["left"].set_visible(False)
