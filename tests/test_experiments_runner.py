@@ -417,7 +417,7 @@ def test_bad_words_are_refused_in_one_line(words, said, capsys, monkeypatch, tmp
     monkeypatch.chdir(tmp_path)
     status, _, err = spoken(capsys, *words)
     assert status == 2
-    *steps, last = err.splitlines()
+    *steps, last = [line for line in err.splitlines() if line.strip()]
     assert last.startswith("contrastlib.experiments: ")
     assert said in last
     assert all(step.startswith("dominance: ") for step in steps)
