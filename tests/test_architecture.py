@@ -13,11 +13,11 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "contrastlib"
 
 # A room may use rooms of its own row and of the rows above it that its entry names; nothing else.
-COMMON = {"names", "atomic", "rows", "uncertainty", "store", "tables"}  # small helpers that know nothing of the rest
+COMMON = {"names", "pictures", "store", "tables"}  # they know nothing of the rest
 IDEAS = COMMON | {"contrast", "hooks", "relevance"}
 METHODS = IDEAS | {"attribution"}
 MEASURES = METHODS | {"perturbation", "faithfulness", "localisation", "published"}
-DRAWING = ["results", "plotting", "widgets"]  # each may use those before it; none knows torch
+DRAWING = ["results", "plotting"]  # each may use those before it; none knows torch
 MAY_USE = {
     **dict.fromkeys(COMMON, COMMON),
     **dict.fromkeys(IDEAS - COMMON, IDEAS),
@@ -27,13 +27,11 @@ MAY_USE = {
     "data": COMMON | {"data"},
     "selection": COMMON | {"selection", "models", "data"},
     "training": COMMON | {"training", "models", "data", "results"},
-    "explore": MEASURES | {"explore", "models", "experiments", "widgets"},  # it computes what the explorables show
     "interop": MEASURES | {"interop", "models"},
     "results": COMMON | {"results"},
     "plotting": COMMON | {"plotting"},
-    "widgets": COMMON | {"results", "plotting", "widgets"},
 }
-ANYTHING = {"experiments", "__main__", "__init__"}  # they stand on all the others
+ANYTHING = {"experiments", "explorables", "__main__", "__init__"}  # they stand on all the others
 NO_TORCH = ("torch", "torchvision", "timm", "safetensors.torch", "captum")
 
 
