@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 from torch import Tensor
 
-from contrastlib import contrast, faithfulness, uncertainty
+from contrastlib import contrast, evaluation
 from contrastlib.contrast import Contrast
 from contrastlib.explorables import base
 from contrastlib.models import Classifier
@@ -104,10 +104,10 @@ def _pushed(classifier: Classifier, images: Tensor, truth: Tensor, score: Contra
 
 def _summary(logits: Sequence[Tensor], truth: Tensor) -> tuple[Tensor, Tensor]:
     """Averages of accuracy, p_t and the change of y_t after 0 to S steps, standard errors of changes; (S + 1, 3)."""
-    outcomes = torch.stack([faithfulness.outcome(y, truth).double() for y in logits])  # (S + 1, N, 3)
+    outcomes = torch.stack([evaluation.outcome(y, truth).double() for y in logits])  # (S + 1, N, 3)
     changes = outcomes - outcomes[:1]
     averages = torch.cat([outcomes[..., :2], changes[..., 2:]], dim=-1).mean(1)
-    return averages.cpu(), torch.stack([uncertainty.standard_error(row) for row in changes]).cpu()
+    return averages.cpu(), torch.stack([evaluation.standard_error(row) for row in changes]).cpu()
 
 
 def pushed_picture(photo: Image.Image | ArrayLike, frames: Sequence[Sequence[Image.Image | ArrayLike]],
