@@ -17,7 +17,7 @@ COMMON = {"names", "pictures", "atomic", "rows", "uncertainty", "store", "tables
 IDEAS = COMMON | {"contrast", "hooks", "relevance"}
 METHODS = IDEAS | {"attribution"}
 MEASURES = METHODS | {"perturbation", "faithfulness", "localisation", "published"}
-DRAWING = ["results", "plotting", "widgets"]  # each may use those before it; none knows torch
+DRAWING = ["results", "plotting"]  # each may use those before it; none knows torch
 MAY_USE = {
     **dict.fromkeys(COMMON, COMMON),
     **dict.fromkeys(IDEAS - COMMON, IDEAS),
@@ -26,13 +26,11 @@ MAY_USE = {
     "models": COMMON | {"models"},
     "data": COMMON | {"data"},
     "selection": COMMON | {"selection", "models", "data"},
-    "explore": MEASURES | {"explore", "models", "experiments", "widgets"},  # it computes what the explorables show
     "interop": MEASURES | {"interop", "models"},
     "results": COMMON | {"results"},
     "plotting": COMMON | {"results", "plotting"},
-    "widgets": COMMON | {"results", "plotting", "widgets"},
 }
-ANYTHING = {"experiments", "training", "__main__", "__init__"}  # they stand on all the others
+ANYTHING = {"experiments", "explorables", "training", "__main__", "__init__"}  # they stand on all the others
 NO_TORCH = ("torch", "torchvision", "timm", "safetensors.torch", "captum")
 
 

@@ -24,7 +24,7 @@ from transformer_networks import (
 
 from contrastlib import contrast
 from contrastlib.attribution import attention_relevance, attention_rollout, attentions
-from contrastlib.attribution._attention import _Reader
+from contrastlib.models import Classifier
 
 # --- reading ---------------------------------------------------------------------------------------------------------
 
@@ -74,81 +74,125 @@ def test_the_same_as_hooks_on_the_unfused_path():
         torch.testing.assert_close(found.gradients[layer], gradients[layer])
 
 
+class Mixing(nn.Module):
+    """16 tokens of an image of 16 x 16, one attention between them, and a head that reads all of them."""
+
+    def __init__(self, attend) -> None:
+        super().__init__()
+        self.embed, self.head = nn.Conv2d(3, 12, 4, stride=4), nn.Linear(16 * 12, 6)
+        self.attend = attend
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.attend(self.embed(x).flatten(2).transpose(1, 2).contiguous()).flatten(1))
+
+
+class Calls(nn.Module):
+    """A function as a module."""
+
+    def __init__(self, function) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+def mixing(attend) -> Classifier:
+    return classifier_of(seeded(Mixing, attend=attend).double())
+
+
+def multi_head(batch_first=True, **options) -> nn.MultiheadAttention:
+    layer = seeded(nn.MultiheadAttention, embed_dim=12, num_heads=3, batch_first=batch_first, **options).double()
+    with torch.no_grad():
+        layer.in_proj_bias.normal_(generator=torch.Generator().manual_seed(0))
+    return layer
+
+
+def of_torch(mask=None, **options):
+    """Attention of 4 heads by torch's function."""
+    def attend(tokens):
+        heads = tokens.unflatten(-1, (4, 3)).transpose(1, 2)
+        q, k, v = 3 * heads, 2 * heads.roll(1, 2), heads.roll(2, 2)
+        mixed = functional.scaled_dot_product_attention(q, k, v, mask, **options)
+        return mixed.transpose(1, 2).flatten(2)
+
+    return attend
+
+
 @pytest.mark.parametrize("mask", [None, "bool", "float"])
 @pytest.mark.parametrize("scale", [None, 0.7])
 def test_attention_step_by_step_is_torchs(mask, scale):
-    generator = torch.Generator().manual_seed(0)
-    q, k, v = torch.randn(3, 2, 4, 5, 6, generator=generator, dtype=torch.float64)
-    noise = torch.randn(5, 5, generator=generator, dtype=torch.float64)
+    noise = torch.randn(16, 16, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     given = {"bool": (noise > 0.3).fill_diagonal_(True), "float": noise, None: None}[mask]
-    expected = functional.scaled_dot_product_attention(q, k, v, attn_mask=given, scale=scale)
-    with torch.no_grad(), _Reader() as reader:
-        found = functional.scaled_dot_product_attention(q, k, v, given, scale=scale)
-    torch.testing.assert_close(found.detach(), expected)
-    assert [p.shape for p in reader.probabilities] == [(2, 4, 5, 5)]
-    assert functional.scaled_dot_product_attention(q, k, v).requires_grad is False
+    classifier, x = mixing(of_torch(given, scale=scale)), images(size=16)
+    found = attentions(classifier, x, TARGET)
+    torch.testing.assert_close(found.logits, classifier(x).detach())
+    assert [p.shape for p in found.probabilities] == [(3, 4, 16, 16)]
+    if mask == "bool":
+        assert not found.probabilities[0][:, :, ~given].any()
 
 
 @pytest.mark.parametrize(("options", "told"), [
     ({"is_causal": True}, "is_causal=True"), ({"enable_gqa": True}, "enable_gqa=True"),
     ({"dropout_p": 0.1}, "dropout_p=0.1")])
 def test_unusual_attention_is_refused(options, told):
-    q = torch.rand(2, 4, 5, 6)
-    with _Reader(), pytest.raises(ValueError, match=f"only plain self-attention .* {told}"):
-        functional.scaled_dot_product_attention(q, q, q, **options)
+    with pytest.raises(ValueError, match=f"only plain self-attention .* {told}"):
+        attentions(mixing(of_torch(**options)), images(size=16), TARGET)
 
 
 @pytest.mark.parametrize("batch_first", [True, False])
 @pytest.mark.parametrize("average", [True, False, None])
 def test_multi_head_attention_is_torchs(batch_first, average):
-    layer = seeded(nn.MultiheadAttention, embed_dim=12, num_heads=3, batch_first=batch_first).double()
-    with torch.no_grad():
-        layer.in_proj_bias.normal_(generator=torch.Generator().manual_seed(0))
-    x = torch.rand(4, 5, 12, dtype=torch.float64)
+    layer, seen = multi_head(batch_first), []
     options = {"need_weights": False} if average is None else {"average_attn_weights": average}
-    expected, weights = layer(x, x, x, **options)
-    with torch.no_grad(), _Reader() as reader:
-        found, read = layer(x, x, x, **options)
-    torch.testing.assert_close(found, expected)
-    assert (weights is None) == (read is None)
-    if average is not None:
-        torch.testing.assert_close(read, weights)
-    assert reader.probabilities[0].shape == ((4, 3, 5, 5) if batch_first else (5, 3, 4, 4))
+
+    def attend(tokens):
+        tokens = tokens if batch_first else tokens.transpose(0, 1)
+        out, weights = layer(tokens, tokens, tokens, **options)
+        seen.append(weights)
+        return out if batch_first else out.transpose(0, 1)
+
+    classifier, x = mixing(attend), images(size=16)
+    expected = classifier(x).detach()
+    found = attentions(classifier, x, TARGET)
+    torch.testing.assert_close(found.logits, expected)
+    if average is None:
+        assert not any(isinstance(weights, Tensor) for weights in seen)
+    else:
+        torch.testing.assert_close(seen[1].detach(), seen[0].detach())
+    assert [p.shape for p in found.probabilities] == [(3, 3, 16, 16)]
 
 
 @pytest.mark.parametrize(("built", "called", "told"), [
-    ({}, {"key_padding_mask": torch.zeros(4, 5, dtype=torch.bool)}, "key_padding_mask"),
-    ({}, {"attn_mask": torch.zeros(5, 5)}, "attn_mask"),
+    ({}, {"key_padding_mask": torch.zeros(3, 16, dtype=torch.bool)}, "key_padding_mask"),
+    ({}, {"attn_mask": torch.zeros(16, 16, dtype=torch.float64)}, "attn_mask"),
     ({"add_bias_kv": True}, {}, "bias_k, bias_v"),
     ({"add_zero_attn": True}, {}, "add_zero_attn"),
     ({"kdim": 12, "vdim": 7}, {}, "use_separate_proj_weight"),
 ])
 def test_unusual_multi_head_attention_is_refused(built, called, told):
-    layer = seeded(nn.MultiheadAttention, embed_dim=12, num_heads=3, batch_first=True, **built)
-    x = torch.rand(4, 5, 12)
-    value = torch.rand(4, 5, built.get("vdim", 12)) if built.get("vdim") else x
-    with _Reader(), pytest.raises(ValueError, match=f"only plain self-attention .*{told}"):
-        layer(x, x, value, **called)
+    layer = multi_head(**built)
+    classifier = mixing(lambda x: layer(x, x, x[..., :built.get("vdim", 12)], **called)[0])
+    with pytest.raises(ValueError, match=f"only plain self-attention .*{told}"):
+        attentions(classifier, images(size=16), TARGET)
 
 
 def test_other_tokens_as_keys_and_single_images_are_refused():
-    layer = seeded(nn.MultiheadAttention, embed_dim=12, num_heads=3, batch_first=True)
-    with _Reader(), pytest.raises(ValueError, match="cross-attention"):
-        layer(torch.rand(4, 5, 12), torch.rand(4, 6, 12), torch.rand(4, 6, 12))
-    x = torch.rand(5, 12)
-    with _Reader(), pytest.raises(ValueError, match=r"an input of shape|cross-attention"):
-        layer(x, x, x)
+    layer = multi_head()
+    for attend, told in ((lambda x: layer(x, x.roll(1, 1), x)[0], "cross-attention"),
+                         (lambda x: torch.stack([layer(one, one, one)[0] for one in x]), "an input of shape|cross-")):
+        with pytest.raises(ValueError, match=told):
+            attentions(mixing(attend), images(size=16), TARGET)
 
 
 def test_torchs_own_encoder_layer_does_not_take_its_fast_path():
-    layer = seeded(nn.TransformerEncoderLayer, d_model=12, nhead=2, batch_first=True)
-    x = torch.rand(4, 5, 12)
+    layer = seeded(nn.TransformerEncoderLayer, d_model=12, nhead=2, batch_first=True).double()
+    classifier, x = mixing(layer), images(size=16)
     with torch.no_grad():
-        expected = layer(x)
-        with _Reader() as reader:
-            found = layer(x)
-    torch.testing.assert_close(found, expected)
-    assert len(reader.probabilities) == 1
+        expected = classifier(x)
+    found = attentions(classifier, x, TARGET)
+    torch.testing.assert_close(found.logits, expected)
+    assert len(found.probabilities) == 1
 
 
 def test_torchvisions_transformer():
@@ -247,6 +291,19 @@ def test_windows_are_refused():
 def test_attention_that_does_not_go_through_torch_is_named():
     with pytest.raises(ValueError, match=r"attention of ShiftedWindowAttention cannot be read.*use grad_cam"):
         attention_rollout(classifier_of(seeded(torchvision_swin), 32), images(2, 32, torch.float32), 3)
+
+
+def test_attention_that_is_partly_written_out_is_refused_by_its_blocks():
+    def written_out(tokens):
+        return (tokens @ tokens.transpose(1, 2)).softmax(-1) @ tokens
+
+    attend = of_torch()
+    classifier = mixing(nn.Sequential(*map(Calls, (attend, written_out, attend, written_out))))
+    before = state_of(classifier.model)
+    for method in (attention_rollout, attention_relevance):
+        with pytest.raises(ValueError, match=r"attention of attend.1, attend.3 is computed step by step .* grad_cam"):
+            method(classifier, images(size=16), TARGET)
+    assert state_of(classifier.model) == before
 
 
 def test_a_network_without_attention():

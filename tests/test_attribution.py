@@ -1,14 +1,19 @@
 """Attributions against their formulas, written again with plain loops, and against how a model must be left."""
 
+import concurrent.futures
+
 import pytest
 import torch
 from networks import images, seeded, tiny, torchvision_network, without_inplace
 from torch import nn
+from transformer_networks import transformer
 
 from contrastlib import contrast, relevance
 from contrastlib.attribution import (
     METHODS,
     at_layer,
+    attention_rollout,
+    full_grad,
     grad_cam,
     gradient,
     gradient_x_input,
@@ -304,6 +309,37 @@ def test_targets_that_do_not_fit(target, error, says):
 def test_images_that_do_not_fit(method, x, error, says):
     with pytest.raises(error, match=says):
         method(tiny(), x, 0)
+
+
+def unfused():
+    """A transformer told to write its attention out, with parameters that are trained, as a user's may be."""
+    classifier = transformer()
+    for block in classifier.model.blocks:
+        block.attn.fused_attn = False
+    return classifier
+
+
+@pytest.mark.parametrize(("method", "build", "size"), [
+    (grad_cam, tiny, 8), (gradient_x_input, tiny, 8), (full_grad, tiny, 8), (full_grad, transformer, 16),
+    (attention_rollout, unfused, 16)], ids=lambda value: getattr(value, "name", getattr(value, "__name__", value)))
+@pytest.mark.filterwarnings("ignore::contrastlib.attribution.IncompleteWarning")
+def test_threads_that_share_a_network_do_not_disturb_each_other(method, build, size):
+    classifier = build()
+    others = [classifier, Classifier(classifier.model, input_size=size, mean=0, std=1)]  # two around one network
+    pictures = images(8, size).split(1)
+    before = state_of(classifier.model)
+    expected = [[method(one, x, 1, contrast.weighted) for x in pictures] for one in others]
+    logits = [classifier(x).detach() for x in pictures]
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        for _ in range(3):
+            maps = [[pool.submit(method, one, x, 1, contrast.weighted) for x in pictures] for one in others]
+            rows = [pool.submit(classifier, x) for x in pictures]
+            for of_one, right in zip(maps, expected, strict=True):
+                for found, wanted in zip(of_one, right, strict=True):
+                    torch.testing.assert_close(found.result(), wanted)
+            for found, wanted in zip(rows, logits, strict=True):
+                torch.testing.assert_close(found.result().detach(), wanted)
+    assert_as_found(classifier.model, before)
 
 
 def test_an_input_method_takes_no_layer():

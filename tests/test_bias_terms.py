@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from contrastlib import contrast
-from contrastlib.attribution._full_grad import FullGradTerms, full_grad
+from contrastlib.attribution import FullGradTerms, full_grad
 from contrastlib.models import Classifier
 
 TARGET = torch.tensor([5, 1, 2])
@@ -112,7 +112,13 @@ def with_weights_made_of_weights(body, x):
     return functional.conv2d(x, weight.view_as(body.conv.weight) + 0.1, body.conv.bias)
 
 
-CALLS = [with_in_place, with_in_place_on_a_view, with_in_place_on_part_of_a_view, with_modules_reused,
+def with_one_number_for_each_image(body, x):
+    y = body.conv(x).relu()
+    return torch.stack([y.mean((1, 2, 3)) + 0.5, *y.mean((2, 3)).unbind(1)[1:]], 1)
+
+
+CALLS = [with_one_number_for_each_image, with_in_place, with_in_place_on_a_view, with_in_place_on_part_of_a_view,
+         with_modules_reused,
          with_plain_functions, with_added_constants, with_knees, with_all_kinds_of_batch_norm, with_the_batch_second,
          with_tokens_in_a_row, with_weights_made_of_weights]
 

@@ -2,10 +2,11 @@
 
 import pytest
 import torch
-from networks import images, pooled, tiny, torchvision_network
+from networks import images, pooled, seeded, tiny, torchvision_network
+from torch import nn
 
 from contrastlib import contrast
-from contrastlib.attribution import METHODS, _class_maps, at_layer, grad_cam
+from contrastlib.attribution import METHODS, at_layer, grad_cam
 from contrastlib.models import Classifier
 
 CAMS = {name: method for name, method in METHODS.items() if method.reads == "layer"}
@@ -24,29 +25,39 @@ def test_maps_are_those_of_single_calls(name):
     torch.testing.assert_close(maps.logits, tiny()(images()).detach())
 
 
+def watched(method):
+    """The same attribution, and the shapes of the gradients that its rule is given."""
+    given = []
+
+    @at_layer
+    def spy(activation, gradient):
+        given.append(tuple(gradient.shape))
+        return method.combine(activation, gradient)
+
+    return spy, given
+
+
 @pytest.mark.parametrize("name", CAMS)
-def test_both_ways_of_reading_the_jacobian(name, monkeypatch):
-    """20 classes on a 4 x 4 map: pixel by pixel (16 passes) and class by class (20) agree."""
+def test_both_ways_of_reading_the_jacobian(name):
+    """20 classes on a 4 x 4 map: pixel by pixel (16 passes) and, a few at a time, class by class agree."""
     classifier = tiny(classes=20)
-    used = []
-    transposed = _class_maps._transposed
-    monkeypatch.setattr(_class_maps, "_transposed", lambda *a: used.append("transposed") or transposed(*a))
-    by_pixel = CAMS[name].class_maps(classifier, images())
-    assert used == ["transposed"]
-    monkeypatch.setattr(_class_maps, "_transposed", lambda *_: None)
-    by_class = CAMS[name].class_maps(classifier, images())
-    torch.testing.assert_close(by_pixel.maps, by_class.maps)
+    method, given = watched(CAMS[name])
+    by_pixel = method.class_maps(classifier, images())
+    assert len(given) == 1
+    few = [method.class_maps(classifier, images(), range(start, start + 5)).maps for start in (0, 5, 10, 15)]
+    assert len(given) == 21
+    torch.testing.assert_close(by_pixel.maps, torch.cat(few, dim=1))
     torch.testing.assert_close(by_pixel.maps, one_by_one(CAMS[name], classifier, images(), range(20)))
 
 
 @pytest.mark.parametrize("name", CAMS)
-def test_behind_pooling_one_number_for_each_channel_is_enough(name, monkeypatch):
+def test_behind_pooling_one_number_for_each_channel_is_enough(name):
     classifier = pooled(classes=80)
     x = images(2, 16, torch.float64)
-    quick = CAMS[name].class_maps(classifier, x).maps
-    monkeypatch.setattr(_class_maps, "_pooled", lambda *_: None)
-    torch.testing.assert_close(quick, CAMS[name].class_maps(classifier, x).maps)
-    torch.testing.assert_close(quick[:, 7:8], CAMS[name](classifier, x, 7, upsample=False))
+    method, given = watched(CAMS[name])
+    quick = method.class_maps(classifier, x).maps
+    assert given == [(18, 1, 7, 7), (2, 9, 7, 7)], "channel by channel, and once to see whether they add up"
+    torch.testing.assert_close(quick, one_by_one(CAMS[name], classifier, x, range(80)))
 
 
 def test_a_rule_that_does_not_add_its_channels_up_takes_the_general_way():
@@ -59,21 +70,38 @@ def test_a_rule_that_does_not_add_its_channels_up_takes_the_general_way():
     torch.testing.assert_close(maps[:, 7:8], across_channels(classifier, x, 7, upsample=False))
 
 
-@pytest.mark.parametrize("network", ["resnet18", "mobilenet_v3_small"])
-def test_pooling_is_recognised_in_real_architectures(network, monkeypatch):
-    found = []
-    recognise = _class_maps._pooled
-    monkeypatch.setattr(_class_maps, "_pooled", lambda *a: found.append(recognise(*a)) or found[-1])
+@pytest.mark.parametrize(("network", "channels"), [("resnet18", 512), ("mobilenet_v3_small", 576)])
+def test_pooling_is_recognised_in_real_architectures(network, channels):
     classifier = Classifier(torchvision_network(network), input_size=64)
-    grad_cam.class_maps(classifier, images(2, 64, torch.float32))
-    assert found[0] is not None
+    method, given = watched(grad_cam)
+    method.class_maps(classifier, images(2, 64, torch.float32))
+    assert given[0] == (2 * channels, 1, 2, 2)
 
 
-def test_class_by_class_where_convolutions_follow(monkeypatch):
+class MeanOverOtherAxes(nn.Module):
+    """A 6 x 6 map of 6 channels, averaged over channels and rows: (N, 6) too, but no pooling of its places."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 6, 3), nn.Linear(6, 40)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.conv(x).mean((1, 2)))
+
+
+@pytest.mark.parametrize("name", CAMS)
+def test_an_average_over_other_axes_is_no_pooling(name):
+    classifier, x = Classifier(seeded(MeanOverOtherAxes).double(), input_size=8, layer="conv"), images()
+    torch.testing.assert_close(CAMS[name].class_maps(classifier, x).maps,
+                               one_by_one(CAMS[name], classifier, x, range(40)))
+
+
+def test_class_by_class_where_convolutions_follow():
     """Seconds instead of milliseconds a pass, measured on depthwise convolutions, if it were transposed."""
-    monkeypatch.setattr(_class_maps, "_transposed", lambda *_: pytest.fail("transposed through a convolution"))
     classifier = tiny(classes=80)
-    maps = grad_cam.class_maps(classifier, images(), layer="norm")
+    method, given = watched(grad_cam)
+    maps = method.class_maps(classifier, images(), layer="norm")
+    assert len(given) == 80
     torch.testing.assert_close(maps.maps[:, 79:], grad_cam(classifier, images(), 79, layer="norm", upsample=False))
 
 
@@ -131,6 +159,14 @@ def test_many_repeated_classes_use_the_transposed_way_too():
     own = torch.arange(20).repeat(3, 1).flip(1)
     everything = grad_cam.class_maps(tiny(classes=20), images()).maps
     torch.testing.assert_close(grad_cam.class_maps(tiny(classes=20), images(), own).maps, everything.flip(1))
+
+
+@pytest.mark.parametrize("classes", [[5, 1, 1], [1, 5, 1], [5, 1, 5, 1, 1]])
+def test_a_class_that_is_named_twice_counts_once(classes):
+    direct = grad_cam(tiny(), images(), 5, contrast.foil([1]), upsample=False)
+    maps = grad_cam.class_maps(tiny(), images(), classes)
+    torch.testing.assert_close(maps.combine(contrast.foil([1]), 5), direct)
+    assert maps.maps.shape[1] == len(classes)
 
 
 def test_a_contrast_that_needs_missing_maps_is_refused():

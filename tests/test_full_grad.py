@@ -11,8 +11,7 @@ from networks import Tiny, images, seeded, tiny, torchvision_network
 from torch import nn
 
 from contrastlib import contrast, data, models, relevance
-from contrastlib.attribution import _full_grad
-from contrastlib.attribution._full_grad import IncompleteError, IncompleteWarning, full_grad
+from contrastlib.attribution import IncompleteError, IncompleteWarning, full_grad
 from contrastlib.models import Classifier
 
 CONTRASTS = ["original", "mean", "max", "weighted", "probability", "foil", "tempered", "finer"]
@@ -214,14 +213,14 @@ def test_the_model_is_left_as_found(around):
     assert all(torch.equal(a, b) for a, b in zip(values, classifier.model.state_dict().values(), strict=True))
 
 
-def test_no_graph_survives_a_call(monkeypatch):
+def test_no_graph_survives_a_call():
     graphs = []
-    record = _full_grad.record
-    monkeypatch.setattr(_full_grad, "record", lambda *a: graphs.append(weakref.ref((r := record(*a)).logits)) or r)
+    classifier = tiny()
+    classifier.model.register_forward_hook(lambda _module, _args, logits: graphs.append(weakref.ref(logits)))
     gc.disable()  # what only a search for cycles would free stays for long
     try:
-        full_grad(tiny(), images(), TARGET)
-        full_grad.class_maps(tiny(), images(), [0, 1])
+        full_grad(classifier, images(), TARGET)
+        full_grad.class_maps(classifier, images(), [0, 1])
         assert [graph() for graph in graphs] == [None, None]
     finally:
         gc.enable()
@@ -256,6 +255,19 @@ def test_what_is_refused(classifier, options, says):
 def test_refused_under_autocast():
     with torch.autocast("cpu", torch.bfloat16), pytest.raises(ValueError, match="enabled=False"):
         full_grad(tiny(torch.float32), images(dtype=torch.float32), 0)
+
+
+def test_classes_that_are_masked_out_leave_the_terms_complete():
+    """Logits of minus infinity have no weight; what the score has beyond its gradient counts all the same."""
+    classifier, x, target = tiny(), images(), torch.tensor([5, 1, 2])
+    with torch.no_grad():
+        classifier.model.head.bias[[0, 3]] = -torch.inf
+    terms = full_grad.terms(classifier, x, target, contrast.weighted)
+    logits = classifier(x).detach()
+    alpha = logits.masked_fill(torch.arange(6) == target[:, None], -torch.inf).softmax(-1)
+    torch.testing.assert_close(terms.unplaced["contrast"], -torch.special.entr(alpha).sum(-1))
+    for name, number in terms.unplaced.items():
+        assert number.isfinite().all(), name
 
 
 def test_a_network_that_forbids_gradients():

@@ -6,8 +6,8 @@ from networks import images, tiny
 from torch.nn import functional
 
 from contrastlib import contrast, relevance
-from contrastlib.attribution._full_grad import full_grad as complete
-from contrastlib.published._full_grad import full_grad, white_at_mid_range
+from contrastlib.attribution import full_grad as complete
+from contrastlib.published import full_grad, white_at_mid_range
 
 TARGET = torch.tensor([5, 1, 2])
 

@@ -18,8 +18,8 @@ from contrastlib.attribution import (
     attention_relevance,
     attention_rollout,
     attentions,
+    through_layers,
 )
-from contrastlib.attribution._attention import through_layers
 
 
 def product(a: list[list[float]], b: list[list[float]]) -> list[list[float]]:

@@ -6,45 +6,41 @@ never knows a contrast by name. All methods but those over attention are linear 
 weighted sum of them.
 """
 
-from contrastlib.attribution._attention import AttentionAttribution, Attentions, attentions
-from contrastlib.attribution._attention_relevance import AttentionRelevance, attention_relevance
-from contrastlib.attribution._base import Attribution, at_input, at_layer
-from contrastlib.attribution._class_maps import ClassMaps
-from contrastlib.attribution._full_grad import FullGrad, FullGradTerms, IncompleteError, IncompleteWarning, full_grad
-from contrastlib.attribution._grad_cam import grad_cam
-from contrastlib.attribution._gradient import gradient
-from contrastlib.attribution._gradient_x_input import gradient_x_input
-from contrastlib.attribution._linear_approximation import hirescam, linear_approximation
-from contrastlib.attribution._rollout import AttentionRollout, attention_rollout
-from contrastlib.attribution._xgrad_cam import xgrad_cam
-
-METHODS: dict[str, Attribution] = {
-    method.name: method for method in (gradient, gradient_x_input, linear_approximation, grad_cam, xgrad_cam)
-}
-"""Those that read one layer, or the image, by name."""
+from contrastlib.attribution.attention import (
+    AttentionAttribution,
+    AttentionRelevance,
+    AttentionRollout,
+    Attentions,
+    attention_relevance,
+    attention_rollout,
+    attentions,
+    through_layers,
+)
+from contrastlib.attribution.base import Attribution, BaseAttribution, Target, at_input, at_layer
+from contrastlib.attribution.cam import (
+    METHODS,
+    grad_cam,
+    gradient,
+    gradient_x_input,
+    hirescam,
+    linear_approximation,
+    xgrad_cam,
+)
+from contrastlib.attribution.class_maps import ClassMaps
+from contrastlib.attribution.full_grad import (
+    Bias,
+    FullGrad,
+    FullGradTerms,
+    IncompleteError,
+    IncompleteWarning,
+    Recording,
+    full_grad,
+)
 
 __all__ = [
-    "METHODS",
-    "AttentionAttribution",
-    "AttentionRelevance",
-    "AttentionRollout",
-    "Attentions",
-    "Attribution",
-    "ClassMaps",
-    "FullGrad",
-    "FullGradTerms",
-    "IncompleteError",
-    "IncompleteWarning",
-    "at_input",
-    "at_layer",
-    "attention_relevance",
-    "attention_rollout",
-    "attentions",
-    "full_grad",
-    "grad_cam",
-    "gradient",
-    "gradient_x_input",
-    "hirescam",
-    "linear_approximation",
+    "METHODS", "AttentionAttribution", "AttentionRelevance", "AttentionRollout", "Attentions", "Attribution",
+    "BaseAttribution", "Bias", "ClassMaps", "FullGrad", "FullGradTerms", "IncompleteError", "IncompleteWarning",
+    "Recording", "Target", "at_input", "at_layer", "attention_relevance", "attention_rollout", "attentions",
+    "full_grad", "grad_cam", "gradient", "gradient_x_input", "hirescam", "linear_approximation", "through_layers",
     "xgrad_cam",
 ]

@@ -21,8 +21,7 @@ from contrastlib.attribution import (
 from contrastlib.contrast import Contrast
 from contrastlib.data.birds import CODES, SPECIES, telling_parts
 from contrastlib.experiments.experiment import Batch, Experiment, Row, Setting, Values, estimates, key, parts
-from contrastlib.models import Classifier
-from contrastlib.models.layouts import Layout
+from contrastlib.models import Classifier, Layout
 
 CONTRASTS: dict[str, Contrast] = {"original": contrast.original, "weighted": contrast.weighted}
 METRICS = ("positive share on the bird", "positive share on the telling parts", "largest value on the bird",

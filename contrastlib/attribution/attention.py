@@ -1,0 +1,461 @@
+"""Reading a transformer's attention, and the gradient of the score with respect to it.
+
+Networks keep their attention to themselves: torch computes it in one fused step. Here that step is taken apart while
+one forward pass runs. Nothing global is patched, and no module is changed for longer than that.
+"""
+
+import inspect
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+from contrastlib.attribution.base import BaseAttribution, Target, as_target, at_least_float32, check_images, followed
+from contrastlib.contrast import Contrast, original
+from contrastlib.models import Classifier, Layout
+
+
+@dataclass(frozen=True, eq=False)
+class Attentions:
+    """What every token of a transformer reads from every other, layer by layer, and how that moves the score.
+
+    Made by :func:`attentions`. Every method over attention, with any of its options and from any block on, is computed
+    from this.
+
+    Attributes:
+        probabilities: for each layer, first layer first, (N, heads, L, L); a row is a query and sums to 1.
+        gradients: of the score with respect to them, the same shapes, in units of the score.
+        grid: (h, w) of the patch tokens.
+        prefix: tokens in front of the patch tokens: class token, distillation token, registers.
+        read: positions of the tokens that the head reads, found by the gradient of the last layer.
+        logits: (N, C).
+    """
+
+    probabilities: tuple[Tensor, ...]
+    gradients: tuple[Tensor, ...]
+    grid: tuple[int, int]
+    prefix: int
+    read: tuple[int, ...]
+    logits: Tensor
+
+    def __str__(self) -> str:
+        heads = self.probabilities[0].shape[1]
+        return (f"{len(self.probabilities)} layers, {heads} heads, {Layout('tokens', self.grid, self.prefix)}; "
+                f"the head reads {self._read()}")
+
+    def _read(self) -> str:
+        patches = self.grid[0] * self.grid[1]
+        if self.read == tuple(range(self.prefix, self.prefix + patches)):
+            return f"all {patches} patch tokens"
+        if len(self.read) > 3:
+            return f"{len(self.read)} of {self.prefix + patches} tokens"
+        return f"token{'s' if len(self.read) > 1 else ''} " + " and ".join(map(str, self.read))
+
+
+class AttentionAttribution(BaseAttribution):
+    r"""An attribution that follows what is read through a chain of layers, from the head back to the patches.
+
+    .. math:: R = M_L \cdots M_{b+1}, \qquad \phi_j = \frac{1}{|Q|} \sum_{q \in Q} R_{qj}
+
+    M is the matrix (L, L) of one layer, which the method says, and Q are the tokens that the head reads. These methods
+    are not linear in the gradient, so there are no class maps whose sum they would be. A map is dimensionless; where
+    the head reads patch tokens, what each of these passes on of itself is part of it. A call raises what
+    :func:`attentions` raises.
+    """
+
+    reads = "attention of all layers"
+    instead = "; see from_block"
+
+    @abstractmethod
+    def matrices(self, found: Attentions) -> list[Tensor]:
+        """The matrix M of each layer.
+
+        Args:
+            found: from :func:`attentions`.
+
+        Returns:
+            first layer first, each (N, L, L).
+        """
+
+    def from_attentions(self, found: Attentions, from_block: int = 0) -> Tensor:
+        """The map from attentions that have been read already.
+
+        Args:
+            found: from :func:`attentions`.
+            from_block: the first layer that takes part, counted from 0; 0 takes all.
+
+        Returns:
+            relevance (N, 1, h, w); positive speaks for the score.
+
+        Raises:
+            ValueError: there is no such block.
+        """
+        with torch.autocast(found.logits.device.type, enabled=False):
+            return through_layers(found, self.matrices(found), from_block)
+
+    def _maps(self, classifier: Classifier, images: Tensor, classes: Tensor, contrast: Contrast,
+              layer: str | nn.Module | None) -> Tensor:
+        del layer  # all layers are read
+        return self.from_attentions(attentions(classifier, images, classes, contrast))
+
+
+def through_layers(found: Attentions, matrices: Sequence[Tensor], from_block: int = 0) -> Tensor:
+    """The product of the layers' matrices, read where the head reads and where the patches are.
+
+    Only the mean of the rows that the head reads is carried from layer to layer, which gives the same as the product
+    of all matrices and costs a vector times a matrix for each.
+
+    Args:
+        found: whose tokens these are.
+        matrices: one of each layer, first layer first, (N, L, L).
+        from_block: the first layer that takes part, counted from 0.
+
+    Returns:
+        (N, 1, h, w).
+
+    Raises:
+        ValueError: there is no such block.
+    """
+    if not 0 <= from_block < len(matrices):
+        raise ValueError(f"from_block must lie in [0, {len(matrices)}), got {from_block}")
+    row = matrices[0].new_zeros(len(found.logits), 1, matrices[0].shape[-1])
+    row[:, :, list(found.read)] = 1 / len(found.read)
+    for matrix in reversed(matrices[from_block:]):
+        row = row @ matrix
+    return row[:, :, found.prefix:].unflatten(-1, found.grid)
+
+
+Fusion = Literal["mean", "max", "min"]
+
+_FUSE: dict[Fusion, Callable[[Tensor, int], Tensor]] = {"mean": torch.mean, "max": torch.amax, "min": torch.amin}
+
+
+@dataclass(frozen=True)
+class AttentionRollout(AttentionAttribution):
+    r"""Attention rollout :cite:p:`abnar2020quantifying`, each layer weighted by the gradient of the score.
+
+    .. math:: A_l = \operatorname*{fuse}_{\text{heads}} \Big( P_l \odot \frac{1}{s}
+        \frac{\partial\, \text{score}}{\partial P_l} \Big), \qquad
+        B_l = \frac{A_l + I}{\lVert A_l + I \rVert_1}, \qquad R = B_L \cdots B_1
+
+    P are the attention probabilities, the norm is that of each row, and the map is R from the tokens that the head
+    reads to the patch tokens. Without rectifier and for a contrastive score this is the contrastive rollout of
+    :cite:t:`eriksson2025reproducibility`.
+
+    Paper: rows are divided by their sum. Here: by the sum of absolute values, which is the same for a rectified matrix
+    and, unlike the sum, cannot cancel to nothing in a signed one.
+
+    Paper: gradients as they come beside an identity of fixed size, so that a score with ten times the gradient has
+    another map, and a probability, whose gradient carries :math:`p_t (1 - p_t) \le 1/4`, has not that of the log-odds.
+    Here: one number s for each image puts them in proportion: the largest sum of absolute values in a row of any
+    layer's fused matrix. No token then takes more from the others than it keeps, and the one that takes most takes as
+    much, as every token does in rollout without gradients, whose rows sum to 1. The map depends on the direction of the
+    gradient only; what one layer counts against another is not touched.
+
+    The layers multiply, so that two negative steps make a positive one. A token that speaks against what speaks against
+    the score is marked like one that speaks for it.
+
+    Args:
+        relu: whether negative entries are set to zero after the heads are fused. Off, the map is signed.
+        fusion: how the heads become one matrix.
+        discard: share of each fused matrix's entries that is set to zero, in [0, 1): the smallest, by absolute value.
+            The class token's entry for itself stays.
+        scaled: False leaves s at 1, the literal formula.
+
+    Raises:
+        ValueError: an option has no such value.
+    """
+
+    relu: bool = False
+    fusion: Fusion = "mean"
+    discard: float = 0.0
+    scaled: bool = True
+
+    name = "attention_rollout"
+
+    def __post_init__(self) -> None:
+        if self.fusion not in _FUSE:
+            raise ValueError(f"fusion must be one of {', '.join(_FUSE)}, got {self.fusion!r}")
+        if not 0 <= self.discard < 1:
+            raise ValueError(f"discard is a share in [0, 1), got {self.discard}")
+
+    rollout = AttentionAttribution.from_attentions
+
+    def matrices(self, found: Attentions) -> list[Tensor]:
+        """The matrix B of each layer, (N, L, L), first layer first; the absolute values of a row sum to 1."""
+        return [functional.normalize(matrix, p=1, dim=-1) for matrix in self.unnormalised(found)]
+
+    def unnormalised(self, found: Attentions) -> list[Tensor]:
+        """The matrix (A + I) / 2 of each layer, before its rows are normalised; as :meth:`matrices`."""
+        fused = [self._fused(p, g, found.prefix) for p, g in zip(found.probabilities, found.gradients)]
+        if self.scaled:
+            scale = _scale(fused)
+            fused = [matrix / scale for matrix in fused]
+        identity = torch.eye(fused[0].shape[-1], dtype=fused[0].dtype, device=fused[0].device)
+        return [(matrix + identity) / 2 for matrix in fused]
+
+    def _fused(self, probabilities: Tensor, gradient: Tensor, prefix: int) -> Tensor:
+        weighted = probabilities * gradient
+        matrix = _FUSE[self.fusion](weighted, 1)
+        if self.relu:
+            matrix = matrix.relu()
+        count = int(self.discard * matrix[0].numel())
+        return _without_smallest(matrix, count, keep_first=prefix > 0) if count else matrix
+
+
+def _without_smallest(matrix: Tensor, count: int, *, keep_first: bool) -> Tensor:
+    """Set so many entries of each matrix (N, L, L) to zero, the smallest; those that tie with the largest too."""
+    size = matrix.abs().flatten(1)
+    small = (size <= size.kthvalue(count, dim=-1, keepdim=True).values).view(matrix.shape)
+    if keep_first:
+        small[:, 0, 0] = False
+    return matrix.masked_fill(small, 0)
+
+
+def _scale(fused: Sequence[Tensor]) -> Tensor:
+    """The largest sum of absolute values in a row, of any layer, (N, 1, 1); 1 where nothing moves the score."""
+    largest = torch.stack([matrix.abs().sum(-1).amax(-1) for matrix in fused]).amax(0)
+    return torch.where(largest > 0, largest, 1)[:, None, None]
+
+
+attention_rollout = AttentionRollout()
+
+
+@dataclass(frozen=True)
+class AttentionRelevance(AttentionAttribution):
+    r"""Relevance through self-attention as in :cite:t:`chefer2021generic`.
+
+    .. math:: \bar A_l = \frac{1}{\text{heads}} \sum_{\text{heads}}
+        \Big( P_l \odot \frac{\partial\, \text{score}}{\partial P_l} \Big)^+, \qquad
+        R \leftarrow R + \bar A_l R
+
+    Started at the identity and taken from the first layer to the last, so that
+    :math:`R = (I + \bar A_L) \cdots (I + \bar A_1)`; P are the attention probabilities. The map is R from the tokens
+    that the head reads to the patch tokens. No row is normalised: a score with twice the gradient has not twice the
+    map, because paths through several layers multiply.
+
+    Args:
+        relu: False leaves the sign of each head's product: this project's signed variant, in which two negative steps
+            make a positive one.
+    """
+
+    relu: bool = True
+
+    name = "attention_relevance"
+
+    relevance = AttentionAttribution.from_attentions
+
+    def matrices(self, found: Attentions) -> list[Tensor]:
+        r"""The matrix :math:`I + \bar A` of each layer, (N, L, L), first layer first."""
+        weighted = [p * g for p, g in zip(found.probabilities, found.gradients)]
+        fused = [(product.relu() if self.relu else product).mean(1) for product in weighted]
+        identity = torch.eye(fused[0].shape[-1], dtype=fused[0].dtype, device=fused[0].device)
+        return [identity + matrix for matrix in fused]
+
+
+attention_relevance = AttentionRelevance()
+
+
+def attentions(
+    classifier: Classifier, images: Tensor, target: Target, contrast: Contrast = original
+) -> Attentions:
+    """The attention of every layer, and the gradient of the score with respect to it: one pass forward, one back.
+
+    Read are ``torch.nn.functional.scaled_dot_product_attention``, which timm's transformers use, and the
+    self-attention of ``torch.nn.MultiheadAttention``, which torchvision's use. The layers are those that ran, in
+    their order; all must be attention between the same tokens. No graph is built before the first of them.
+
+    Args:
+        classifier: images in [0, 1] to logits.
+        images: (N, 3, H, W) in [0, 1].
+        target: the class to explain: one for all images, or one per image (N,), integers in [0, C).
+        contrast: which score of the logits is explained.
+
+    Returns:
+        the attentions, at least float32, without gradient.
+
+    Raises:
+        ValueError: there is no attention, or none that can be read or chained (within windows, between other tokens,
+            causal); says what was found and what works instead. Or images, target or contrast do not fit.
+        TypeError: the target is not made of integers.
+        RuntimeError: the logits do not depend on the attention through anything differentiable.
+    """
+    check_images(images)
+    classes = as_target(target, len(images), images.device)
+    with torch.inference_mode(False), torch.enable_grad():
+        logits, read = _forward(classifier, images)
+        layout = _layout(classifier, images, read)
+        gradients = _gradients(contrast(logits, classes), read)
+        moved = gradients[-1] if gradients[-1].any() else _moved_at_all(classifier, images)
+    # The queries that nothing reads have gradient zero exactly, in every image.
+    tokens = (moved != 0).any(-1).flatten(0, 1).any(0).nonzero().flatten().tolist()
+    if not tokens:
+        raise RuntimeError("the logits do not depend on the last attention: nothing uses it, or the head is all zeros")
+    probabilities = tuple(p.detach() for p in read)
+    return Attentions(probabilities, gradients, layout.grid, layout.prefix, tuple(tokens), logits.detach())
+
+
+def _forward(classifier: Classifier, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """Logits (N, C), and the attention probabilities they depend on, the first as a leaf."""
+    with followed(classifier.model) as running, ExitStack() as undo:
+        reader = _Reader(running)
+        for module in classifier.model.modules():  # timm's modules that were told to compute attention themselves
+            if vars(module).get("fused_attn") is False:
+                vars(module)["fused_attn"] = True
+                undo.callback(vars(module).update, fused_attn=False)
+        # Compiled, a network would hand out its attention but not run its backward pass through it.
+        with torch.compiler.set_stance("force_eager"), torch.no_grad(), reader:
+            logits = classifier(images.clone() if images.is_inference() else images.detach())
+    lengths = {p.shape[-1] for p in reader.probabilities}
+    left_out = [name for name, length in reader.left_out.items() if length in lengths]
+    if left_out:
+        raise ValueError(f"the attention of {', '.join(left_out)} is computed step by step and cannot be read, and "
+                         f"without it the others do not make a map; {_instead(classifier)}")
+    return at_least_float32(logits), reader.probabilities
+
+
+def _gradients(score: Tensor, read: list[Tensor]) -> tuple[Tensor, ...]:
+    """Of the score (N,) with respect to each of the probabilities; zero for an attention that nothing uses."""
+    if not score.requires_grad:
+        raise RuntimeError("the logits do not depend on the attention through anything differentiable")
+    return torch.autograd.grad(score.sum(), read, allow_unused=True, materialize_grads=True)
+
+
+def _moved_at_all(classifier: Classifier, images: Tensor) -> Tensor:
+    """How the last layer moves the logits where it does not move the score (a probability that is 1 in float32)."""
+    logits, read = _forward(classifier, images)
+    return _gradients(logits.sum(-1), read)[-1]
+
+
+class _Reader(TorchFunctionMode):
+    """While it is active, attention is computed step by step and its probabilities (N, heads, L, L) are kept."""
+
+    def __init__(self, running: list[str]) -> None:
+        super().__init__()
+        self.running = running
+        self.probabilities: list[Tensor] = []
+        self.left_out: dict[str, int] = {}  # modules with a softmax between so many tokens of their own
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is functional.scaled_dot_product_attention:
+            return self._scaled_dot_product(*args, **(kwargs or {}))
+        if func is functional.multi_head_attention_forward:
+            given = given_to_multi_head(args, kwargs or {})
+            _refuse(unusual(given))
+            return multi_head(given, self._attend)
+        output = func(*args, **(kwargs or {}))
+        if getattr(func, "__name__", "") == "softmax" and output.ndim > 2 and output.shape[-1] == output.shape[-2]:
+            self.left_out[self.running[-1] if self.running else "the classifier"] = output.shape[-1]
+        return output
+
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor, scale: float, mask: Tensor | None = None,
+                ) -> tuple[Tensor, Tensor]:
+        with torch.autocast(query.device.type, enabled=False):  # it would round the products of what is raised here
+            q, k, v = (at_least_float32(t) for t in (query, key, value))
+            scores = (q * scale) @ k.transpose(-2, -1)
+            if mask is not None:
+                scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask
+            probabilities = scores.softmax(-1)
+            if not probabilities.requires_grad:  # the first, before which nothing is recorded
+                probabilities = probabilities.detach().requires_grad_()
+                torch.set_grad_enabled(True)  # the caller's no_grad() context puts the mode back
+            self.probabilities.append(probabilities)
+            return (probabilities @ v).to(query.dtype), probabilities
+
+    def _scaled_dot_product(
+        self, query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0,
+        is_causal: bool = False, *, scale: float | None = None, enable_gqa: bool = False,
+    ) -> Tensor:
+        options = {"is_causal": is_causal, "enable_gqa": enable_gqa, "dropout_p": dropout_p}
+        _refuse([f"{name}={value}" for name, value in options.items() if value])
+        return self._attend(query, key, value, query.shape[-1] ** -0.5 if scale is None else scale, attn_mask)[0]
+
+
+def given_to_multi_head(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a call of ``multi_head_attention_forward`` by name."""
+    given = inspect.signature(functional.multi_head_attention_forward).bind(*args, **kwargs)
+    given.apply_defaults()
+    return given.arguments
+
+
+def multi_head(given: dict[str, Any], attend: Callable[[Tensor, Tensor, Tensor, float], tuple[Tensor, Tensor]],
+               ) -> tuple[Tensor, Tensor | None]:
+    """Plain self-attention step by step, from what ``multi_head_attention_forward`` is given; tokens first: (L, N, K).
+
+    Args:
+        given: the arguments, of which nothing is :func:`unusual`.
+        attend: from query, key and value, each (N, heads, L, k), and a scale to the output and the probabilities.
+    """
+    x, heads = given["query"], given["num_heads"]
+    length, n, width = x.shape
+    packed = functional.linear(x.transpose(0, 1), given["in_proj_weight"], given["in_proj_bias"])
+    q, k, v = packed.view(n, length, 3, heads, width // heads).permute(2, 0, 3, 1, 4)
+    out, weights = attend(q, k, v, (width // heads) ** -0.5)
+    out = functional.linear(out.transpose(1, 2).flatten(2), given["out_proj_weight"], given["out_proj_bias"])
+    if given["average_attn_weights"]:
+        weights = weights.mean(1)
+    return out.transpose(0, 1), weights if given["need_weights"] else None
+
+
+def unusual(given: dict[str, Any]) -> list[str]:
+    """What there is in the arguments of ``multi_head_attention_forward`` beyond plain self-attention."""
+    absent = ("key_padding_mask", "attn_mask", "bias_k", "bias_v", "static_k", "static_v")
+    off = ("add_zero_attn", "use_separate_proj_weight", "is_causal")
+    found = [name for name in absent if given[name] is not None] + [name for name in off if given[name]]
+    if given["key"] is not given["query"] or given["value"] is not given["query"]:
+        found.append("other tokens as keys (cross-attention)")
+    if given["query"].ndim != 3:
+        found.append(f"an input of shape {tuple(given['query'].shape)}")
+    return found
+
+
+def _refuse(found: list[str]) -> None:
+    if found:
+        raise ValueError(f"only plain self-attention can be read, this network's has {', '.join(found)}; "
+                         "use grad_cam at a layer")
+
+
+def _layout(classifier: Classifier, images: Tensor, read: list[Tensor]) -> Layout:
+    """Where the tokens lie, after a check that all layers are attention between the same tokens of one image."""
+    if not read:
+        raise ValueError(_nothing_read(classifier))
+    n = len(images)
+    for shape in (tuple(p.shape) for p in read):
+        if len(shape) == 4 and shape[0] != n and shape[0] % n == 0:
+            raise ValueError(f"attention within windows of {shape[-1]} tokens, {n} x {shape[0] // n} of them, does not "
+                             f"connect all tokens of an image; {_instead(classifier)}")
+        if len(shape) != 4 or shape[0] != n:
+            raise ValueError(f"attention of shape {shape} is not (N, heads, L, L) with N = {n}; {_instead(classifier)}")
+        if shape[2] != shape[3]:
+            raise ValueError(f"attention of {shape[2]} to {shape[3]} tokens is not self-attention (pooling by "
+                             f"attention, say); {_instead(classifier)}")
+    lengths = list(dict.fromkeys(p.shape[-1] for p in read))
+    if len(lengths) > 1:
+        raise ValueError(f"the layers attend between {', '.join(map(str, lengths))} tokens in turn, and only attention "
+                         f"between the same tokens can be chained; {_instead(classifier)}")
+    layout: Layout = classifier.read_as((n, lengths[0], 1), (images.shape[-2], images.shape[-1]))
+    return layout
+
+
+def _nothing_read(classifier: Classifier) -> str:
+    names = [type(module).__name__ for module in classifier.model.modules()]
+    found = [name for name in names if "attn" in name.lower() or "attention" in name.lower()]
+    if found:
+        return (f"attention of {found[0]} cannot be read: it does not go through torch's scaled_dot_product_attention; "
+                f"{_instead(classifier)}")
+    return f"no attention ran in {type(classifier.model).__name__} that could be read; {_instead(classifier)}"
+
+
+def _instead(classifier: Classifier) -> str:
+    try:
+        return f"use grad_cam, at layer {classifier.layer_name!r} for one"
+    except ValueError:  # not even a default layer
+        return "use grad_cam at a layer whose output is a map"

@@ -1,0 +1,350 @@
+"""What all attributions share: how they are called, and one forward pass cut at a layer."""
+
+import functools
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from contrastlib import relevance
+from contrastlib.attribution.class_maps import ClassMaps, Combine, class_maps
+from contrastlib.contrast import Contrast, original
+from contrastlib.models import Classifier, Layout, resolve
+
+Target = int | Sequence[int] | Tensor
+
+_alone = threading.RLock()  # of the passes that change for a while what all threads see of a network
+
+
+class BaseAttribution(ABC):
+    """How the gradient of a score becomes a signed relevance map: what all attributions have in common.
+
+    The model is left as it was found: mode, gradients, hooks, statistics. It works under ``torch.no_grad()`` and
+    autocast and with frozen parameters.
+    """
+
+    name: str
+    reads: str
+    instead = ""  # of a layer
+
+    def __repr__(self) -> str:
+        return f"<attribution {self.name}, reads the {self.reads}>"
+
+    def __call__(
+        self,
+        classifier: Classifier,
+        images: Tensor,
+        target: Target,
+        contrast: Contrast = original,
+        *,
+        layer: str | nn.Module | None = None,
+        upsample: bool = True,
+    ) -> Tensor:
+        """Explain one class of each image.
+
+        Args:
+            classifier: images in [0, 1] to logits.
+            images: (N, 3, H, W) in [0, 1].
+            target: the class to explain: one for all images, or one per image (N,), integers in [0, C).
+            contrast: which score of the logits is explained.
+            layer: where the map is read: a name, a module, or None for the classifier's default layer. Only what
+                reads one layer takes it.
+            upsample: False keeps the resolution at which the map is made: of the layer, or of the patch tokens.
+
+        Returns:
+            signed relevance maps (N, 1, H, W), at least float32, without gradient; positive speaks for the score.
+
+        Raises:
+            ValueError: images, target, layer or contrast do not fit; the message says what would.
+            TypeError: the target is not made of integers.
+            RuntimeError: the score does not depend through anything differentiable on what is read.
+        """
+        self._check_layer(layer)
+        check_images(images)
+        with torch.inference_mode(False), torch.enable_grad():
+            classes = as_target(target, len(images), images.device)
+            maps = self._maps(classifier, images, classes, contrast, layer)
+            return relevance.upsample(maps, size_of(images)) if upsample else maps
+
+    @abstractmethod
+    def _maps(self, classifier: Classifier, images: Tensor, classes: Tensor, contrast: Contrast,
+              layer: str | nn.Module | None) -> Tensor:
+        """The maps (N, 1, h, w) at the resolution at which they are made."""
+
+    def _check_layer(self, layer: str | nn.Module | None) -> None:
+        if layer is not None and self.reads != "layer":
+            raise ValueError(f"{self.name} reads the {self.reads} and takes no layer, got layer={layer!r}"
+                             f"{self.instead}")
+
+
+class Attribution(BaseAttribution):
+    """An attribution that is linear in the gradient of the score.
+
+    Made from its rule ``combine(activation, gradient) -> (N, 1, h, w)`` by :func:`at_layer` or :func:`at_input`.
+    """
+
+    def __init__(self, combine: Combine, reads: Literal["layer", "input"]) -> None:
+        self.combine = combine
+        self.reads = reads
+        self.name = getattr(combine, "__name__", "attribution")
+        functools.update_wrapper(self, combine)
+
+    def class_maps(self, classifier: Classifier, images: Tensor, classes: Sequence[int] | Tensor | None = None, *,
+                   layer: str | nn.Module | None = None) -> ClassMaps:
+        """Explain the logits of K classes of each image at once.
+
+        The trunk runs once, without gradient; only what follows the layer is differentiated.
+
+        Args:
+            classifier: images in [0, 1] to logits.
+            images: (N, 3, H, W) in [0, 1].
+            classes: (K,) for all images, or (N, K), integers in [0, C); None for all C.
+            layer: as in a call.
+
+        Returns:
+            the maps (N, K, h, w) at the layer's resolution with their logits; any contrast is a weighted sum of them.
+
+        Raises:
+            ValueError, TypeError, RuntimeError: as a call.
+        """
+        self._check_layer(layer)
+        check_images(images)
+        with torch.inference_mode(False), torch.enable_grad():
+            logits, point = self._run(classifier, images, layer)
+            if point.prefix:
+                point.check(classifier, torch.autograd.grad(logits.sum(), point.leaf, retain_graph=True)[0])
+            return class_maps(logits, point.leaf, as_classes(classes, logits), self.combine)
+
+    def _maps(self, classifier: Classifier, images: Tensor, classes: Tensor, contrast: Contrast,
+              layer: str | nn.Module | None) -> Tensor:
+        logits, point = self._run(classifier, images, layer)
+        (gradient,) = torch.autograd.grad(contrast(logits, classes).sum(), point.leaf)
+        point.check(classifier, gradient)
+        return self.combine(at_least_float32(point.leaf.detach()), at_least_float32(gradient))
+
+    def _run(self, classifier: Classifier, images: Tensor, layer: str | nn.Module | None) -> tuple[Tensor, "Point"]:
+        if self.reads == "layer":
+            logits, point = _at_layer(classifier, images, layer)
+        else:
+            point = Point(images.detach().clone().requires_grad_())
+            logits = classifier(point.leaf)
+        if not logits.requires_grad:
+            read = f"layer '{point.name}'" if point.name else "the images"
+            raise RuntimeError(f"the logits do not depend on {read} through anything differentiable")
+        return at_least_float32(logits), point
+
+
+def at_layer(combine: Combine) -> Attribution:
+    """Make an attribution that reads a layer from its rule ``combine(activation, gradient)``.
+
+    Args:
+        combine: (N, K, h, w) and the gradient of the score, the same shape, to (N, 1, h, w); linear in the gradient,
+            each image by itself.
+    """
+    return Attribution(combine, "layer")
+
+
+def at_input(combine: Combine) -> Attribution:
+    """Make an attribution that reads the input from its rule ``combine(image, gradient)``; see :func:`at_layer`."""
+    return Attribution(combine, "input")
+
+
+@dataclass(frozen=True)
+class Point:
+    """Where a network was cut.
+
+    Attributes:
+        leaf: what was found there, as the leaf that the logits depend on, (N, K, h, w).
+        name: of the layer; empty for the input.
+        prefix: tokens in front of the patch tokens, which the leaf leaves out.
+    """
+
+    leaf: Tensor
+    name: str = ""
+    prefix: int = 0
+
+    def check(self, classifier: Classifier, gradient: Tensor) -> None:
+        """Refuse a layer whose patch tokens nothing reads: the class token alone is read behind it."""
+        if not self.prefix or gradient.any():
+            return
+        works = classifier.layers().recommended
+        if works != self.name:  # else the logits depend on nothing: an untrained head of zeros
+            h, w = gradient.shape[-2:]
+            raise ValueError(f"at layer '{self.name}' the {h} x {w} patch tokens get no gradient: behind it only the "
+                             f"prefix token is read. Layer '{works}' works; "
+                             "print(classifier.layers()) lists them all")
+
+
+def _at_layer(classifier: Classifier, images: Tensor, layer: str | nn.Module | None) -> tuple[Tensor, Point]:
+    name, module = resolve(classifier.model, classifier.layer_name if layer is None else layer)
+
+    def read_as(shape: tuple[int, ...]) -> Layout:
+        if shape and shape[0] != len(images):
+            raise ValueError(f"an output of shape {shape} has another batch than the {len(images)} images (windows of "
+                             "them?), so it is no map of each; name the block around it")
+        return classifier.read_as(shape, size_of(images))
+
+    with cut(module, name, read_as) as points:
+        logits = classifier(images.clone() if images.is_inference() else images.detach())
+    if not points:
+        raise ValueError(f"layer '{name}' did not run in the forward pass, so there is nothing to read there")
+    return logits, points[0]
+
+
+@contextmanager
+def cut(layer: nn.Module, name: str, read_as: Callable[[tuple[int, ...]], Layout]) -> Iterator[list[Point]]:
+    """Cut the network at a layer: no gradient before it, gradient with respect to its output after it.
+
+    While the context is open, the layer's output is kept as a leaf that requires gradient, and a *copy* of it goes on
+    through the network, so that an in-place activation behind the layer cannot overwrite what is explained. What runs
+    before the layer builds no graph, which is why a map costs little more than a forward pass. The hook is gone when
+    the context closes, also after an exception.
+
+    Args:
+        layer: a module that runs exactly once in the forward pass.
+        name: its name, for messages.
+        read_as: how an output of a given shape is read as a map (N, K, h, w). It may run the network itself.
+
+    Yields:
+        a list, into which the forward pass puts where it was cut.
+
+    Raises:
+        ValueError: from inside the forward pass, if the layer's output is no map or it runs twice.
+    """
+    points: list[Point] = []
+    asking = False
+
+    def keep(_module: nn.Module, _args: object, output: object) -> object:
+        nonlocal asking
+        if asking:  # a pass of the network inside this one, by which read_as learns its grid
+            return output
+        if points:
+            raise ValueError(f"layer '{name}' runs more than once in a forward pass (a reused module), so its output "
+                             "is not one map; choose a layer that runs once, such as the block around it")
+        given, others = _tensor_of(output, name)
+        asking = True
+        try:
+            layout = read_as(tuple(given.shape))
+        except ValueError as error:
+            raise ValueError(f"layer '{name}': {error}") from None
+        asking = False
+        maps = layout.to_map(given.detach())
+        same = maps.shape == given.shape and maps.stride() == given.stride()
+        leaf = (maps if same else maps.contiguous()).requires_grad_()
+        points.append(Point(leaf, name, layout.prefix))
+        torch.set_grad_enabled(True)  # the caller's no_grad() context puts the mode back
+        handed_on = layout.from_map(leaf, given.detach())
+        return handed_on if others is None else (handed_on, *others)
+
+    handle = layer.register_forward_hook(only_here(keep))
+    try:
+        with torch.no_grad():
+            yield points
+    finally:
+        handle.remove()
+
+
+def only_here(hook: Callable[..., object]) -> Callable[..., object]:
+    """A hook that acts in the thread that makes it, and on no pass that runs meanwhile in another."""
+    here = threading.get_ident()
+    return lambda *args: hook(*args) if threading.get_ident() == here else None
+
+
+@contextmanager
+def followed(model: nn.Module, start: Callable[..., object] | None = None) -> Iterator[list[str]]:
+    """The names of the modules that run in this thread, the innermost last; none before the network itself runs.
+
+    Other passes that are followed wait, so that within a network may be changed as long as its logits stay.
+
+    Args:
+        model: the network.
+        start: a hook on what the network is given, the last to see it.
+    """
+    running: list[str] = []
+
+    def enter(name: str) -> Callable[..., None]:
+        return lambda *_: running.append(name)
+
+    def leave(*_: object) -> None:
+        running.pop()
+
+    with _alone, ExitStack() as undo:
+        if start is not None:
+            undo.callback(model.register_forward_pre_hook(only_here(start)).remove)
+        for name, module in model.named_modules():
+            if not isinstance(module, torch.jit.ScriptModule):  # it takes no hooks
+                undo.callback(module.register_forward_pre_hook(only_here(enter(name))).remove)
+                undo.callback(module.register_forward_hook(only_here(leave)).remove)
+        yield running
+
+
+def _tensor_of(output: object, name: str) -> tuple[Tensor, tuple[object, ...] | None]:
+    """The tensor that a layer gives, and what else it gives: an attention module may give (output, weights)."""
+    others = None
+    if isinstance(output, tuple) and output and not any(isinstance(other, Tensor) for other in output[1:]):
+        output, *rest = output
+        others = tuple(rest)
+    if not isinstance(output, Tensor):
+        raise ValueError(f"layer '{name}' gives a {type(output).__name__}, not a map (N, K, h, w)")
+    if not output.is_floating_point():
+        raise ValueError(f"layer '{name}' gives {output.dtype} values, a map needs floating point")
+    return output, others
+
+
+def size_of(maps: Tensor) -> tuple[int, int]:
+    """(h, w) of maps or images."""
+    return maps.shape[-2], maps.shape[-1]
+
+
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """Half precision is raised to float32, anything finer is kept: maps are sums of many small terms."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def check_images(images: Tensor) -> None:
+    """Refuse what is no batch before anything is read off its shape; the classifier checks the values."""
+    if not isinstance(images, Tensor):
+        raise TypeError(f"images must be a tensor (N, 3, H, W), got {type(images).__name__}; "
+                        "classifier.prepare() makes one from files, arrays and PIL images")
+    if images.ndim != 4:
+        raise ValueError(f"images must be (N, 3, H, W), got shape {tuple(images.shape)}; one image needs images[None]")
+
+
+def as_target(target: Target, n: int, device: torch.device) -> Tensor:
+    """Target classes as (n,) int64: one class for all images, or one per image."""
+    classes = _as_integers(target, "target").to(device)
+    if classes.ndim == 0:
+        return classes.expand(n).contiguous()
+    if classes.shape != (n,):
+        raise ValueError(f"target must be one class or one per image, shape ({n},), got shape {tuple(classes.shape)}")
+    return classes
+
+
+def as_classes(classes: Sequence[int] | Tensor | None, logits: Tensor) -> Tensor:
+    """The classes to map as (N, K) int64."""
+    n, c = logits.shape
+    if classes is None:
+        return torch.arange(c, device=logits.device).expand(n, -1)
+    chosen = _as_integers(classes, "classes").to(logits.device)
+    if chosen.ndim == 1:
+        chosen = chosen.expand(n, -1)
+    if chosen.ndim != 2 or len(chosen) != n:
+        raise ValueError(f"classes must be (K,) or ({n}, K), got shape {tuple(torch.as_tensor(classes).shape)}")
+    if chosen.numel() == 0:
+        raise ValueError("classes must name at least one class, got none")
+    if chosen.min() < 0 or chosen.max() >= c:
+        raise ValueError(f"classes must lie in [0, {c}), got {chosen.unique().tolist()}")
+    return chosen
+
+
+def _as_integers(values: Target, what: str) -> Tensor:
+    tensor = torch.as_tensor(values)
+    if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
+        raise TypeError(f"{what} must be class indices (integers), got {tensor.dtype}")
+    tensor = tensor.long()
+    return tensor.clone() if tensor.is_inference() else tensor  # autograd keeps no inference tensors
