@@ -6,9 +6,10 @@ import json
 import pytest
 import torch
 
-from contrastlib import contrast, models, selection
+from contrastlib import contrast, models
 from contrastlib.attribution import grad_cam, linear_approximation, xgrad_cam
 from contrastlib.data import birds
+from contrastlib.experiments import selection
 from contrastlib.experiments.training import Recipe, finetunable, train
 from contrastlib.models import WeightsError
 from contrastlib.models.birds import NETWORKS, TRAINED, record

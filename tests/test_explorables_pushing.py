@@ -123,7 +123,7 @@ def test_traits_hold_only_what_exists(found):
 def test_still_shows_three_charts_with_all_contrasts(found):
     figure = found.still()
     assert isinstance(figure, Figure)
-    assert [ax.get_title() for ax in figure.axes] == ["accuracy", "probability $p_t$", "change of logit $y_t$"]
+    assert [ax.get_title() for ax in figure.axes] == ["accuracy", "probability pₜ", "change of logit yₜ"]
     for m, ax in enumerate(figure.axes):
         assert [line.get_label() for line in ax.lines] == list(SCORES)
         assert np.allclose(ax.lines[0].get_ydata(), found.averages("original")[:, m])

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from contrastlib import tables
@@ -114,3 +115,12 @@ def test_picking_finds_a_number_however_it_is_written():
 def test_what_is_not_there_is_named(where, says):
     with pytest.raises(ValueError, match=says):
         tables.pick(tables.typed([{"epsilon": "0.003", "value": 1}]), **where)
+
+
+@pytest.mark.parametrize(("value", "text"), [
+    (0.003, "0.003"), ("3e-3", "0.003"), (np.float64(0.003), "0.003"), (10, "10"), ("10.0", "10"), (None, ""),
+    (" ", ""), (math.nan, ""), ("-inf", "-inf"), (-math.inf, "-inf"), ("p2>0.1", "p2>0.1"),
+    ("tempered 2", "tempered 2"), ("1st", "1st"),
+])
+def test_a_cell_reads_the_same_in_every_form(value, text):
+    assert tables.cell(value) == text

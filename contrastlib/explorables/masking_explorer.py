@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from contrastlib import contrast, perturbation, relevance
 from contrastlib.attribution import grad_cam
 from contrastlib.contrast import Contrast
+from contrastlib.evaluation import relative_probability
 from contrastlib.explorables import base
-from contrastlib.faithfulness import relative_probability
 from contrastlib.models import Classifier
 from contrastlib.perturbation import Order, logits_of
 from contrastlib.plotting import WIDTH, BookFigure, colour_of, style

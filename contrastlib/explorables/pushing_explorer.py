@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 from torch import Tensor
 
-from contrastlib import contrast, faithfulness, uncertainty
+from contrastlib import contrast, evaluation
 from contrastlib.contrast import Contrast
 from contrastlib.explorables import base
 from contrastlib.models import Classifier
@@ -104,10 +104,10 @@ def _pushed(classifier: Classifier, images: Tensor, truth: Tensor, score: Contra
 
 def _summary(logits: Sequence[Tensor], truth: Tensor) -> tuple[Tensor, Tensor]:
     """Averages of accuracy, p_t and the change of y_t after 0 to S steps, standard errors of changes; (S + 1, 3)."""
-    outcomes = torch.stack([faithfulness.outcome(y, truth).double() for y in logits])  # (S + 1, N, 3)
+    outcomes = torch.stack([evaluation.outcome(y, truth).double() for y in logits])  # (S + 1, N, 3)
     changes = outcomes - outcomes[:1]
     averages = torch.cat([outcomes[..., :2], changes[..., 2:]], dim=-1).mean(1)
-    return averages.cpu(), torch.stack([uncertainty.standard_error(row) for row in changes]).cpu()
+    return averages.cpu(), torch.stack([evaluation.standard_error(row) for row in changes]).cpu()
 
 
 def pushed_picture(photo: Image.Image | ArrayLike, frames: Sequence[Sequence[Image.Image | ArrayLike]],
@@ -219,21 +219,20 @@ class PushingExplorer(base.Explorable):
         with style():
             figure = BookFigure(figsize=(WIDTH, 2.5), layout="constrained")
             panels = figure.subplots(1, len(METRICS))
-            for m, (ax, title) in enumerate(zip(panels, ("accuracy", "probability $p_t$", "change of logit $y_t$"))):
+            for m, (ax, title) in enumerate(zip(panels, ("accuracy", "probability pₜ", "change of logit yₜ"))):
                 ax.grid(color="#ececec", linewidth=0.6)
                 for name in self.contrasts:
                     value, error = self.averages(name)[:, m], 1.96 * self.standard_errors(name)[:, m]
                     ax.plot(at, value, color=colour_of(name), label=name, linewidth=2 if name == self.contrast else 1.3)
                     if name == self.contrast:
                         ax.fill_between(at, value - error, value + error, color=colour_of(name), alpha=0.13, lw=0)
-                ax.set_title(title, parse_math=True)
-                ax.set_xlim(0, at[-1])
+                ax.set(title=title, xlim=(0, at[-1]))
                 if m < 2:  # shares do not pass 0 and 1, intervals may
                     ax.set_ylim(max(ax.get_ylim()[0], 0), min(ax.get_ylim()[1], 1.005))
             panels[-1].legend(fontsize=8, loc="upper left")
             figure.supxlabel(f"largest change of a pixel, in thousandths of the range; {self.images} pictures; "
                              f"shaded: 95 % interval of the change, {self.contrast}", fontsize=8.5)
-        return figure
+        return base.as_written(figure)
 
     def _read(self, table: bytes, contrast: str) -> NDArray[np.float32]:
         at = self.contrasts.index(base.choose("contrast", contrast, self.contrasts))

@@ -7,17 +7,14 @@ from pathlib import Path
 import pytest
 from networks import tiny
 
-from contrastlib.experiments import code, made_by, masking
-from contrastlib.experiments.experiment import Setting
-from contrastlib.experiments.profiles import PROFILES
-from contrastlib.experiments.registry import EXPERIMENTS, by_name
+from contrastlib.experiments import PROFILES, Setting, by_name, masking, provenance
 from contrastlib.names import UnknownNameError
 
 MASKING = "contrastlib.experiments.masking"
 
 
 def forget() -> None:
-    for function in (code._imports, code._source, code._code):
+    for function in (provenance._imports, provenance._source, provenance._code):
         function.cache_clear()
 
 
@@ -25,7 +22,7 @@ def forget() -> None:
 def house(tmp_path, monkeypatch):
     """Writes files of a package called ``house`` and gives the digest of one of its modules."""
     folder = tmp_path / "house"
-    monkeypatch.setattr(code, "PACKAGE", folder)
+    monkeypatch.setattr(provenance, "PACKAGE", folder)
 
     def digest(module: str, **files: str) -> str:
         for name, text in files.items():
@@ -34,7 +31,7 @@ def house(tmp_path, monkeypatch):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf8")
         forget()
-        return code.digest(module)
+        return provenance.digest(module)
 
     yield digest
     forget()
@@ -76,7 +73,7 @@ def test_code_counts(house, text):
 ])
 def test_what_a_module_imports_counts(house, imported):
     before = house("house.circle", circle=imported + "\n", radius="radius = 1\n")
-    assert code.closure("house.circle") == {"house.circle", "house.radius"}
+    assert provenance.closure("house.circle") == {"house.circle", "house.radius"}
     assert house("house.circle", radius="radius = 2\n") != before
 
 
@@ -84,7 +81,7 @@ def test_what_its_imports_import_counts_and_circles_end(house):
     files = {"one": "from house.two import b\na = 1\n", "two": "from house.three import c\nb = 1\n",
              "three": "from house.one import a\nc = 1\n"}
     before = house("house.one", other="d = 1\n", **files)
-    assert code.closure("house.one") == {"house.one", "house.two", "house.three"}
+    assert provenance.closure("house.one") == {"house.one", "house.two", "house.three"}
     assert house("house.one", other="d = 2\n") == before
     assert house("house.one", three="from house.one import a\nc = 2\n") != before
 
@@ -93,7 +90,7 @@ def test_a_face_only_hands_on(house):
     face = "from house.maps_face.near import near\nfrom house.maps_face.far import far as distant\nOWN = 1\n"
     inside = {"maps_face__IN__near": "near = 1\n", "maps_face__IN__far": "far = 1\n"}
     before = house("house.user", user="from house.maps_face import distant\n", maps_face=face, **inside)
-    assert code.closure("house.user") == {"house.user", "house.maps_face.far"}
+    assert provenance.closure("house.user") == {"house.user", "house.maps_face.far"}
     assert house("house.user", maps_face__IN__near="near = 2\n") == before
     assert house("house.user", maps_face=face + "from house.maps_face.new import new\n") == before
     assert house("house.user", maps_face__IN__far="far = 2\n") != before
@@ -102,7 +99,7 @@ def test_a_face_only_hands_on(house):
 def test_what_a_face_defines_itself_counts_with_all_it_reads(house):
     face = "from house.maps_face.near import near\nALL = [near]\n"
     house("house.user", user="from house.maps_face import ALL\n", maps_face=face, maps_face__IN__near="near = 1\n")
-    assert code.closure("house.user") == {"house.user", "house.maps_face", "house.maps_face.near"}
+    assert provenance.closure("house.user") == {"house.user", "house.maps_face", "house.maps_face.near"}
 
 
 def test_the_name_of_a_module_counts(house):
@@ -112,35 +109,35 @@ def test_the_name_of_a_module_counts(house):
 @pytest.mark.parametrize("module", ["contrastlib.experiments.nothing", "torch", "contrastlibrary", "masking"])
 def test_a_module_that_is_not_there(module):
     with pytest.raises(ValueError, match=f"contrastlib has no module '{module}'"):
-        code.digest(module)
+        provenance.digest(module)
 
 
 def test_masking_depends_on_its_methods_and_on_no_other_data_or_network():
-    modules = code.closure(MASKING)
+    modules = provenance.closure(MASKING)
     assert {MASKING, "contrastlib.attribution.cam", "contrastlib.attribution.class_maps",
-            "contrastlib.perturbation", "contrastlib.faithfulness", "contrastlib.contrast", "contrastlib.relevance",
-            "contrastlib.attribution.base", "contrastlib.uncertainty", "contrastlib.published",
+            "contrastlib.perturbation", "contrastlib.evaluation", "contrastlib.contrast", "contrastlib.relevance",
+            "contrastlib.attribution.base", "contrastlib.published",
             "contrastlib.models.classifier"} <= modules
     strangers = {"models.birds", "models.zoo", "attribution",
-                 "experiments.runner", "experiments.masking_curves"}
+                 "experiments.runner", "experiments.masking_curves", "experiments.profiles"}
     assert not modules & {f"contrastlib.{name}" for name in strangers}
     assert not [name for name in modules if name.split(".")[1] in ("data", "plotting", "training", "explorables")]
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize("name", PROFILES)
 def test_every_experiment_has_a_digest_of_its_own(name):
-    experiment = EXPERIMENTS[name]
+    experiment = by_name(name)
     assert experiment.module == f"contrastlib.experiments.{name.replace('-', '_')}"
-    assert {experiment.module, "contrastlib.experiments.experiment"} <= code.closure(experiment.module)
-    digests = [code.digest(other.module) for other in EXPERIMENTS.values()]
-    assert digests.count(code.digest(experiment.module)) == 1
+    assert {experiment.module, "contrastlib.experiments.experiment"} <= provenance.closure(experiment.module)
+    digests = [provenance.digest(other.module) for other in map(by_name, PROFILES)]
+    assert digests.count(provenance.digest(experiment.module)) == 1
 
 
 # --- which rows were made by which code -----------------------------------------------------------------------------
 
 
 def about(**changes: object) -> dict[str, object]:
-    return {"module": MASKING, "code": code.digest(MASKING), "images": 320, "seconds": 61.5, "device": "one CPU",
+    return {"module": MASKING, "code": provenance.digest(MASKING), "images": 320, "seconds": 61.5, "device": "one CPU",
             "date": "2025-01-31", "commit": "11af251", **changes}
 
 
@@ -154,21 +151,20 @@ def test_tables_tell_which_code_made_them(tmp_path):
     nameless = {name: value for name, value in about().items() if name != "commit"}
     written(tmp_path, "masking.json", {"birds": about(), "cub": old})
     written(tmp_path, "gone.json", {"all": gone, "more": nameless})
-    found = list(made_by.tables(tmp_path))
-    assert [(made.table, made.group) for made in found] == [
+    found = list(provenance.of_tables(tmp_path))
+    assert [(made["table"], made["group"]) for made in found] == [
         ("gone.csv", "all"), ("gone.csv", "more"), ("masking.csv", "birds"), ("masking.csv", "cub")]
-    assert [made.verdict for made in found] == [
+    assert [made["verdict"] for made in found] == [
         "the code is gone (contrastlib.experiments.gone)", "code unchanged since", "code unchanged since",
-        f"code has changed since (0123456789abcdef, now {code.digest(MASKING)})"]
-    assert [made.commit for made in found] == ["11af251", "unknown", "11af251", "11af251"]
-    assert found[3] == made_by.Made("masking.csv", "cub", 5, 61.5, "one CPU", "2025-01-31", "11af251",
-                                    "0123456789abcdef", found[3].verdict)
+        f"code has changed since (0123456789abcdef, now {provenance.digest(MASKING)})"]
+    assert [made["commit"] for made in found] == ["11af251", "unknown", "11af251", "11af251"]
+    assert old.items() <= found[3].items()
 
 
 def test_tables_that_no_experiment_made_are_passed_over(tmp_path):
     written(tmp_path, "benchmarks.json", {"seconds": {"date": "2025-01-31"}, "note": "by hand"})
     (tmp_path / "masking.csv").write_text("value\n1\n", encoding="utf8")
-    assert list(made_by.tables(tmp_path)) == []
+    assert list(provenance.of_tables(tmp_path)) == []
 
 
 def run_folder(path: Path, shards: int, digest: str) -> Path:
@@ -181,39 +177,37 @@ def run_folder(path: Path, shards: int, digest: str) -> Path:
 
 
 def test_a_run_says_how_far_it_is(tmp_path):
-    now = code.digest("contrastlib.experiments.masking_curves")
+    now = provenance.digest("contrastlib.experiments.masking_curves")
     folder = run_folder(tmp_path / "run", 3, now)
-    assert made_by.run_line(folder) == f"{folder}: 3 of 4 shards of 50 images, no rows yet; code unchanged since"
+    assert provenance.of_run(folder) == f"{folder}: 3 of 4 shards of 50 images, no rows yet; code unchanged since"
     (folder / "shards" / "000003.safetensors").touch()
     (folder / "shards" / ".000003.safetensors.writing").touch()
     (folder / "rows.csv").touch()
-    assert made_by.run_line(folder) == f"{folder}: 4 of 4 shards of 50 images, rows written; code unchanged since"
+    assert provenance.of_run(folder) == f"{folder}: 4 of 4 shards of 50 images, rows written; code unchanged since"
 
 
 def test_a_run_says_that_the_code_has_changed(tmp_path):
-    line = made_by.run_line(run_folder(tmp_path / "run", 0, "0123456789abcdef"))
+    line = provenance.of_run(run_folder(tmp_path / "run", 0, "0123456789abcdef"))
     assert "0 of 4 shards" in line
     assert "code has changed since (0123456789abcdef, now " in line
 
 
 def test_a_folder_without_a_run(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"holds no run: there is no run\.json in it"):
-        made_by.run_line(tmp_path)
+        provenance.of_run(tmp_path)
 
 
 # --- names -----------------------------------------------------------------------------------------------------------
 
 
 def test_experiments_by_name():
-    assert by_name("gradient_sign") is by_name("gradient-sign") is EXPERIMENTS["gradient-sign"]
-    assert all(by_name(name).name == name for name in EXPERIMENTS)
-    assert len({experiment.table for experiment in EXPERIMENTS.values()}) == len(EXPERIMENTS)
+    assert by_name("gradient_sign") is by_name("gradient-sign")
+    assert all(by_name(name).name == name for name in PROFILES)
     with pytest.raises(UnknownNameError, match=r"no experiment is called 'maskin'.*masking"):
         by_name("maskin")
 
 
-def test_profiles_are_of_experiments_and_every_experiment_has_an_embedded_one():
-    assert list(PROFILES) == list(EXPERIMENTS)
+def test_every_experiment_has_an_embedded_profile():
     assert all("embedded" in profiles for profiles in PROFILES.values())
 
 
@@ -221,7 +215,7 @@ def test_profiles_are_of_experiments_and_every_experiment_has_an_embedded_one():
 def test_a_profile_names_methods_targets_and_layers_that_are_there(experiment, profile):
     setting = PROFILES[experiment][profile]
     assert isinstance(setting, Setting)
-    read = {layer for layer, _ in masking.places(setting, tiny())}
+    read = {layer for layer, _ in masking.layers_and_methods(setting, tiny())}
     assert set(setting.normalised) <= read
     assert set(setting.targets) <= {"t1", "t2"}
     assert Setting(**{name: tuple(value) if isinstance(value, list) else value

@@ -8,38 +8,29 @@ import hashlib
 import json
 import operator
 import re
+import tempfile
 import warnings
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import cached_property
-from importlib import metadata
 from pathlib import Path
 
-import safetensors.torch
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from contrastlib.atomic import replace
-from contrastlib.data import (
-    DataWarning,
-    ImageDataset,
-    Problem,
-    Progress,
-    Sample,
-    batches,
-    cache_home,
-    describe,
-    tracked,
-)
+from contrastlib import store
+from contrastlib.data import DataWarning, ImageDataset, Problem, Progress, Sample, cache_home, describe, tracked
+from contrastlib.experiments import provenance
+from contrastlib.experiments.experiment import Values
+from contrastlib.experiments.shards import Shard, Shards, joined
 from contrastlib.models import Classifier
 
-_BATCHES_BETWEEN_SAVES = 20
+_SHARD = 1280  # images whose logits are kept in one file
+_LOGITS = ("logits",)
 _COMPARISONS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
 
 
 class CacheWarning(UserWarning):
-    """Predictions on disk are damaged, or cannot be written; nothing is wrong but the time it takes."""
+    """Predictions cannot be kept on disk; nothing is wrong but the time it takes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,25 +186,46 @@ def predict(classifier: Classifier, dataset: ImageDataset, *, batch_size: int = 
     """
     _check(classifier, dataset, batch_size)
     weights, data = fingerprint(classifier), dataset.digest()
-    path = _path(cache, weights, data)
-    run = _load(path) if path is not None and path.is_file() else _Run()
-    _go_on(run, classifier, dataset, batch_size, workers, path, progress)
-    if run.unreadable:
-        warnings.warn(f"{dataset.name} {dataset.split}: {describe(run.unreadable)}", DataWarning, stacklevel=2)
-    return Predictions(tuple(dataset.ids[i] for i in run.positions),
-                       torch.tensor([dataset.labels[i] for i in run.positions], dtype=torch.int64),
-                       torch.cat([torch.empty(0, dataset.num_classes), *run.logits]),
-                       dataset.problems + tuple(run.unreadable), weights, data, tuple(run.positions))
+    key = store.digest([weights, data, torch.__version__, provenance.digest("contrastlib.models.classifier")])
+    with tempfile.TemporaryDirectory() as spare:
+        if cache is None:
+            found = _shard(classifier, dataset, Path(spare), key, batch_size, workers, progress)
+        else:
+            folder = cache_home() / "predictions" if cache == "default" else Path(cache).expanduser()
+            try:
+                found = _shard(classifier, dataset, folder / key[:40], key, batch_size, workers, progress)
+            except OSError as error:
+                warnings.warn(f"the predictions cannot be kept in {folder}: {error}", CacheWarning, stacklevel=2)
+                found = _shard(classifier, dataset, Path(spare), key, batch_size, workers, progress)
+    if found.problems:
+        warnings.warn(f"{dataset.name} {dataset.split}: {describe(found.problems)}", DataWarning, stacklevel=2)
+    bad = {problem.id for problem in found.problems}
+    positions = [i for i, name in enumerate(dataset.ids) if name not in bad]
+    return Predictions(tuple(dataset.ids[i] for i in positions),
+                       torch.tensor([dataset.labels[i] for i in positions], dtype=torch.int64),
+                       found.values.get(_LOGITS, torch.empty(0, dataset.num_classes)),
+                       (*dataset.problems, *found.problems), weights, data, tuple(positions))
 
 
-@dataclass
-class _Run:
-    """How far a prediction is: `done` images are looked at, some of them unreadable."""
+def _shard(classifier: Classifier, dataset: ImageDataset, folder: Path, key: str, batch_size: int, workers: int,
+           progress: Progress) -> Shard:
+    """The logits of all images, from the folder or computed into it."""
+    parts = [range(i, min(i + _SHARD, len(dataset))) for i in range(0, len(dataset), _SHARD)]
+    shards = Shards(folder, key, dataset.prepared(classifier.prepare), parts)
+    missing = shards.missing()
+    steps = range(sum(-(-len(parts[number]) // batch_size) for number in missing))
 
-    done: int = 0
-    positions: list[int] = field(default_factory=list)
-    logits: list[Tensor] = field(default_factory=list)
-    unreadable: list[Problem] = field(default_factory=list)
+    @torch.no_grad()
+    def measure(samples: list[Sample], _positions: list[int]) -> Values:
+        logits = classifier(torch.stack([sample.image for sample in samples]).to(classifier.mean.device)).float().cpu()
+        for row, sample in zip(logits, samples):
+            if not row.isfinite().all():
+                raise ValueError(f"{classifier.name} gives a logit that is not finite for {sample.id}")
+        return {_LOGITS: logits}
+
+    for _ in zip(tracked(steps, progress, classifier.name), shards.compute(missing, measure, workers, batch_size)):
+        pass
+    return joined([shards.load(number) for number in range(len(parts))])
 
 
 def _check(classifier: Classifier, dataset: ImageDataset, batch_size: int) -> None:
@@ -225,35 +237,6 @@ def _check(classifier: Classifier, dataset: ImageDataset, batch_size: int) -> No
         advice = "; see its with_imagenet_labels()" if hasattr(dataset, "with_imagenet_labels") else ""
         raise ValueError(f"{classifier.name} has {classifier.num_classes} classes and {dataset.name} has "
                          f"{dataset.num_classes}{advice}")
-
-
-def _go_on(run: _Run, classifier: Classifier, dataset: ImageDataset, batch_size: int, workers: int,
-           path: Path | None, progress: Progress) -> None:
-    n = len(dataset)
-    spans = [range(i, min(i + batch_size, n)) for i in range(run.done, n, batch_size)]
-    read = batches(dataset.prepared(classifier.prepare), spans, workers)
-    for number, (span, batch) in enumerate(zip(tracked(spans, progress, classifier.name), read), 1):
-        _add(run, classifier, span, batch)
-        if path is not None and (number % _BATCHES_BETWEEN_SAVES == 0 or number == len(spans)):
-            _save(run, path)
-
-
-def _add(run: _Run, classifier: Classifier, span: range, batch: Sequence[Sample | Problem]) -> None:
-    readable = [(i, sample) for i, sample in zip(span, batch) if isinstance(sample, Sample)]
-    if readable:
-        logits = _logits(classifier, torch.stack([sample.image for _, sample in readable]))
-        for row, (_, sample) in zip(logits, readable):
-            if not row.isfinite().all():
-                raise ValueError(f"{classifier.name} gives a logit that is not finite for {sample.id}")
-        run.logits.append(logits)
-    run.positions += [i for i, _ in readable]
-    run.unreadable += [problem for problem in batch if isinstance(problem, Problem)]
-    run.done = span.stop
-
-
-@torch.no_grad()
-def _logits(classifier: Classifier, images: Tensor) -> Tensor:
-    return classifier(images.to(classifier.mean.device)).float().cpu()
 
 
 def fingerprint(classifier: Classifier) -> str:
@@ -279,58 +262,6 @@ def fingerprint(classifier: Classifier) -> str:
 
 def _bytes(tensor: Tensor) -> bytes:
     return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
-
-
-def _path(cache: str | Path | None, weights: str, data: str) -> Path | None:
-    if cache is None:
-        return None
-    folder = cache_home() / "predictions" if cache == "default" else Path(cache).expanduser()
-    key = hashlib.sha256(json.dumps([weights, data, _version()]).encode("utf8")).hexdigest()
-    return folder / f"{key[:40]}.safetensors"
-
-
-def _version() -> str:
-    try:
-        return metadata.version("contrastlib")
-    except metadata.PackageNotFoundError:  # a copy that was put on the path without being installed
-        return "not installed"
-
-
-def _save(run: _Run, path: Path) -> None:
-    """Keep what there is; a reader never sees half a file."""
-    tensors = {"positions": torch.tensor(run.positions, dtype=torch.int64),
-               "logits": torch.cat(run.logits) if run.logits else torch.empty(0)}
-    about = json.dumps([path.stem, run.done, [asdict(problem) for problem in run.unreadable]])
-    head = {"about": about, "digest": _digest(about, tensors)}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace(path, lambda beside: safetensors.torch.save_file(tensors, beside, head))
-    except (OSError, SafetensorError) as error:
-        warnings.warn(f"the predictions cannot be kept at {path}: {error}", CacheWarning, stacklevel=2)
-
-
-def _load(path: Path) -> _Run:
-    try:
-        with safe_open(path, "pt") as file:
-            kept = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in ("positions", "logits")}
-        if kept["digest"] != _digest(kept["about"], tensors):
-            raise ValueError("its content does not have the digest that it states")
-        key, done, unreadable = json.loads(kept["about"])
-        if key != path.stem:
-            raise ValueError("it holds the predictions of something else")
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        warnings.warn(f"the predictions in {path} are damaged and computed again: {error}", CacheWarning, stacklevel=2)
-        return _Run()
-    logits = [tensors["logits"]] if len(tensors["positions"]) else []
-    return _Run(done, tensors["positions"].tolist(), logits, [Problem(**problem) for problem in unreadable])
-
-
-def _digest(about: str, tensors: dict[str, Tensor]) -> str:
-    total = hashlib.sha256(about.encode("utf8"))
-    for name in sorted(tensors):
-        total.update(_bytes(tensors[name]))
-    return total.hexdigest()
 
 
 def _parsed(rule: str) -> tuple[int, str, float]:

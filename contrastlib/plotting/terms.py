@@ -1,19 +1,16 @@
-"""The terms of which a score is the sum, one after the other."""
+"""Bars: the terms of which a score is the sum, and the weights that contrasts put on classes."""
 
 from collections.abc import Mapping, Sequence
 from math import floor, isfinite, log10
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from contrastlib.plotting._blocks import columns_of
-from contrastlib.plotting._grid import fitted
-from contrastlib.plotting._style import AGAINST, FAINT, FOR, INK, WIDTH, BookFigure, style
+from contrastlib.plotting.style import AGAINST, FAINT, FOR, INK, WIDTH, columns_of, fit, fitted, page, shorten, style
 
 _RESIDUAL, _SCORE = "residual", "score"
 _TOLERANCE = 1e-3  # of the largest term: a residual that is smaller is not drawn
@@ -27,14 +24,8 @@ _RAISED = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 Bar = tuple[str, float, float]  # name, where it starts, where it ends
 
 
-def adds_up(
-    terms: Sequence[Mapping[str, float]],
-    score: ArrayLike,
-    *,
-    titles: Sequence[str] = (),
-    limits: Literal["shared", "panel"] = "shared",
-    width: float = WIDTH,
-) -> Figure:
+def adds_up(terms: Sequence[Mapping[str, float]], score: ArrayLike, *, titles: Sequence[str] = (),
+            limits: Literal["shared", "panel"] = "shared", width: float = WIDTH) -> Figure:
     """How terms add up to a score: bars of which each starts where the one above it ends, and the score below them.
 
     Args:
@@ -53,100 +44,82 @@ def adds_up(
         ValueError: there are not as many scores or titles as panels, there are no terms, one of them is not finite or
             is called ``score`` or ``residual``, or `limits` is something else.
     """
+    if len(titles) not in (0, len(terms)):
+        raise ValueError(f"{len(titles)} titles for {len(terms)} panels")
+    if limits not in ("shared", "panel"):
+        raise ValueError(f"limits must be 'shared' or 'panel', got {limits!r}")
     panels = _panels(terms, score)
-    _check(panels, titles, limits)
-    there = {name for bars in panels for name, _, _ in bars}
-    names = [name for name in [*_names(terms), _RESIDUAL, _SCORE] if name in there]
-    columns = columns_of(len(panels))
-    lines = -(-len(panels) // columns)
+    there = dict.fromkeys(name for bars in panels for name, _, _ in bars)
+    names = [name for name in there if name not in (_RESIDUAL, _SCORE)]
+    names += [name for name in (_RESIDUAL, _SCORE) if name in there]
     labels = [fitted(name, _NAME, 8) for name in names]
     row = _TALL_ROW if any("\n" in label for label in labels) else _ROW
-    beside = min(_NAME, max(map(len, "\n".join(labels).split("\n"))) * 0.075)
-    inches = (width - beside - 0.2) / columns - 0.15
+    columns = columns_of(len(panels))
+    inches = (width - min(_NAME, 0.075 * max(map(len, "\n".join(labels).split("\n")))) - 0.2) / columns - 0.15
     with style():
-        layout = ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.05, wspace=0.03)
-        title = 0.15 * max((text.count("\n") + 1 for text in titles), default=0)
-        figure = BookFigure(figsize=(width, 0.4 + lines * (0.35 + title + row * len(names))), layout=layout)
-        axes = figure.subplots(lines, columns, sharey=True, sharex=limits == "shared", squeeze=False)
+        figure = page(-(-len(panels) // columns), width=width, gap=0.06)
+        axes = figure.subplots(-(-len(panels) // columns), columns, sharey=True, sharex=limits == "shared",
+                               squeeze=False)
         for ax, bars in zip(axes.flat, panels):
             _draw_bars(ax, bars, names)
             ax.xaxis.set_major_locator(MaxNLocator(max(3, int(inches / _TICK)), steps=[1, 2, 2.5, 5, 10]))
             ax.set_xlim(_limits(panels if limits == "shared" else [bars], inches))
         for ax, text in zip(axes.flat, titles):
-            ax.set_title(fitted(text, inches, 8.5), pad=6)
+            ax.set_title(fitted(text, inches), pad=6)
         for ax in axes.flat[len(panels):]:
             ax.remove()
         axes[0, 0].set_yticks(range(len(names)), labels)
         axes[0, 0].set_ylim(len(names) - 0.5, -0.5)
         for ax in axes[:, 0]:
             ax.get_yticklabels()[-1].set_fontweight("bold")
-        figure.supxlabel("contribution to the score", fontsize=8.5)
+        figure.supxlabel("contribution to the score")
+        fit(figure, axes[0, 0], height=row * len(names))
     return figure
 
 
 def _panels(terms: Sequence[Mapping[str, float]], score: ArrayLike) -> list[list[Bar]]:
     """The bars of each panel, from the top: the terms, the residual if it is large, and the score."""
     scores = np.asarray(score, float).reshape(-1).tolist()
+    if not terms:
+        raise ValueError("there are no terms to draw")
     if len(scores) != len(terms):
         raise ValueError(f"{len(scores)} scores for {len(terms)} panels of terms")
-    panels, names = [], _names(terms)
+    panels, names = [], dict.fromkeys(name for own in terms for name in own)
     for own, whole in zip(terms, scores):
         if not own:
             raise ValueError("a panel has no terms")
+        if taken := {_RESIDUAL, _SCORE} & set(own):
+            raise ValueError(f"a term cannot be called {min(taken)!r}, which is drawn beside the terms")
         values = {name: float(own[name]) for name in names if name in own}
-        for name in (_RESIDUAL, _SCORE):
-            if name in values:
-                raise ValueError(f"a term cannot be called {name!r}, which is drawn beside the terms")
         rest = whole - sum(values.values())
         if abs(rest) > _TOLERANCE * max(map(abs, values.values())):
             values[_RESIDUAL] = rest
+        odd = [name for name, value in values.items() if not isfinite(value)]
+        if odd:
+            raise ValueError(f"{odd[0]!r} is not finite")
         ends = np.cumsum(list(values.values())).tolist()
         panels.append([*zip(values, [0.0, *ends], ends), (_SCORE, 0.0, whole)])
     return panels
-
-
-def _names(terms: Sequence[Mapping[str, float]]) -> list[str]:
-    return list(dict.fromkeys(name for own in terms for name in own))
-
-
-def _check(panels: Sequence[Sequence[Bar]], titles: Sequence[str], limits: str) -> None:
-    if not panels:
-        raise ValueError("there are no terms to draw")
-    odd = next((bar[0] for bars in panels for bar in bars if not isfinite(bar[2])), None)
-    if odd is not None:
-        raise ValueError(f"{odd!r} is not finite, or the terms before it are not")
-    if len(titles) not in (0, len(panels)):
-        raise ValueError(f"{len(titles)} titles for {len(panels)} panels")
-    if limits not in ("shared", "panel"):
-        raise ValueError(f"limits must be 'shared' or 'panel', got {limits!r}")
 
 
 def _draw_bars(ax: Axes, bars: Sequence[Bar], names: Sequence[str]) -> None:
     at = [names.index(name) for name, _, _ in bars]
     ax.axvline(0, color=INK, linewidth=0.7, zorder=1)
     ax.axhline(len(names) - 1.5, color="#dddddd", linewidth=0.8, zorder=0.5)
-    texts = _texts(bars)
-    for row, below, (name, start, end), text in zip(at, [*at[1:], None], bars, texts):
-        _draw_bar(ax, row, name, start, end)
+    for row, below, (name, start, end), text in zip(at, [*at[1:], None], bars, _texts(bars)):
+        colour, hatched = _colour(name, end - start), name == _RESIDUAL
+        bar = ax.barh(row, end - start, left=start, height=_THICK, facecolor="white" if hatched else colour, label=name,
+                      edgecolor=colour, hatch="//////" if hatched else None, zorder=3,
+                      linewidth=1.2)  # the edge keeps a bar visible however short it is
+        ax.bar_label(bar, [text], padding=3.5, size=_SIZE, color=colour, zorder=2,
+                     fontweight="bold" if name == _SCORE else "normal",
+                     bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6})
         if below is not None:
             ax.plot([end, end], [row + _THICK / 2, below - _THICK / 2], color=FAINT, linewidth=0.7, zorder=1.5,
                     label="connector")
-        side = 1 if end >= start else -1
-        ax.annotate(text, (end, row), (3.5 * side, 0), textcoords="offset points", va="center_baseline", size=_SIZE,
-                    ha="left" if side > 0 else "right", color=_colour(name, end - start), zorder=2,
-                    fontweight="bold" if name == _SCORE else "normal",
-                    bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6})
     ax.spines["left"].set_visible(False)
     ax.tick_params(axis="y", length=0)
     ax.tick_params(axis="x", color=FAINT, length=2.5)
-
-
-def _draw_bar(ax: Axes, row: int, name: str, start: float, end: float) -> None:
-    """One bar; its edge keeps it visible however short it is."""
-    colour = _colour(name, end - start)
-    hatched = name == _RESIDUAL
-    ax.barh(row, end - start, left=start, height=_THICK, facecolor="white" if hatched else colour, edgecolor=colour,
-            hatch="//////" if hatched else None, linewidth=1.2, zorder=3, label=name)
 
 
 def _colour(name: str, value: float) -> str:
@@ -188,3 +161,58 @@ def _text(value: float, sign: str, digits: int, largest: float) -> str:
         return format(value, f"{sign},.{digits}f").replace("-", "−")
     factor, power = format(value, f"{sign}.1e").split("e")
     return factor.replace("-", "−") + "·10" + str(int(power)).translate(_RAISED)
+
+
+def weights_bar(weights: ArrayLike | Mapping[str, ArrayLike], class_names: Sequence[str], *, target: int, n: int = 8,
+                width: float = WIDTH) -> Figure:
+    """The weights that a contrast puts on the class explanations, as bars: the target and the n strongest others.
+
+    Args:
+        weights: (C,), or several of them by the name of their contrast, drawn side by side.
+        class_names: C names.
+        target: the class that is explained, in [0, C).
+        n: how many other classes, at most C - 1; the strongest in any of the contrasts.
+        width: inches.
+
+    Returns:
+        the figure.
+
+    Raises:
+        ValueError: the numbers of weights and names differ, or the target is out of range.
+    """
+    named = weights if isinstance(weights, Mapping) else {"": weights}
+    rows = {k: np.asarray(v, float).reshape(-1) for k, v in named.items()}
+    for name, row in rows.items():
+        if len(row) != len(class_names):
+            raise ValueError(f"{len(row)} weights {name!r} for {len(class_names)} class names")
+    if not 0 <= target < len(class_names):
+        raise ValueError(f"target must lie in [0, {len(class_names)}), got {target}")
+    strength = np.max([np.abs(row) for row in rows.values()], axis=0)
+    strength[target] = np.inf
+    shown = np.argsort(-strength, kind="stable")[: n + 1]
+    with style():
+        figure = page(width=width)
+        axes = figure.subplots(1, len(rows), sharey=True, sharex=True, squeeze=False)[0]
+        for ax, (name, row) in zip(axes, rows.items()):
+            _bars(ax, row[shown], name)
+        axes[0].set_yticks(range(len(shown)), [shorten(class_names[i], 26) for i in shown])
+        axes[0].get_yticklabels()[0].set_fontweight("bold")
+        axes[0].invert_yaxis()
+        fit(figure, axes[0], height=0.2 * len(shown) + 0.1)
+    return figure
+
+
+def _bars(ax: Axes, values: NDArray[Any], title: str) -> None:
+    bars = ax.barh(range(len(values)), values, color=[FOR if v > 0 else AGAINST for v in values], height=0.7)
+    ax.bar_label(bars, [_number(value) for value in values], padding=3, size=7, color=INK)
+    ax.axvline(0, color=INK, linewidth=0.6)
+    ax.set_title(title)
+    ax.margins(x=0.3)
+    ax.spines["left"].set_visible(False)
+    ax.tick_params(left=False)
+
+
+def _number(value: float) -> str:
+    """Two digits behind the point, or as many as a small weight needs to be seen, up to four."""
+    digits = next((d for d in (2, 3, 4) if abs(value) >= 0.95 * 10.0**-d), 0)
+    return f"{value:+.{digits}f}".replace("-", "−") if digits else "0" if value == 0 else "≈ 0"
