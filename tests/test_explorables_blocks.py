@@ -167,7 +167,7 @@ def test_its_still_is_a_figure_with_all_blocks(made, method):
     explorer.method, explorer.reading = method, 0
     figure = explorer.still()
     assert isinstance(figure, Figure)
-    written = [text.get_text() for text in figure.findobj(Text)]
+    written = [line for text in figure.findobj(Text) for line in text.get_text().split("\n")]
     assert {f"block {b}" for b in range(3)} <= set(written)
     assert written.count("no map") == (2 if method == "Grad-CAM" else 0)
     assert ("as published" in " ".join(written)) == (method != "attention relevance")
