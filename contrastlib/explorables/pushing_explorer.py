@@ -226,14 +226,13 @@ class PushingExplorer(base.Explorable):
                     ax.plot(at, value, color=colour_of(name), label=name, linewidth=2 if name == self.contrast else 1.3)
                     if name == self.contrast:
                         ax.fill_between(at, value - error, value + error, color=colour_of(name), alpha=0.13, lw=0)
-                ax.set_title(title, parse_math=True)
-                ax.set_xlim(0, at[-1])
+                ax.set(title=title, xlim=(0, at[-1]))
                 if m < 2:  # shares do not pass 0 and 1, intervals may
                     ax.set_ylim(max(ax.get_ylim()[0], 0), min(ax.get_ylim()[1], 1.005))
             panels[-1].legend(fontsize=8, loc="upper left")
             figure.supxlabel(f"largest change of a pixel, in thousandths of the range; {self.images} pictures; "
                              f"shaded: 95 % interval of the change, {self.contrast}", fontsize=8.5)
-        return figure
+        return base.as_written(figure)
 
     def _read(self, table: bytes, contrast: str) -> NDArray[np.float32]:
         at = self.contrasts.index(base.choose("contrast", contrast, self.contrasts))
