@@ -20,6 +20,8 @@ endif
 # Torch's threads wait for each other by spinning, unless told not to: beside any other job, that costs minutes.
 PYTEST := OMP_WAIT_POLICY=PASSIVE $(RUN) -m pytest -rs --timeout=1200
 NOTEBOOKS := --nbval-lax --nbval-current-env --nbval-cell-timeout=300 --nbval-sanitize-with=tests/nbval.cfg
+# One process for each processor, one thread for each process: networks this small gain little from more threads.
+SIDE_BY_SIDE := --numprocesses=auto --no-loadscope-reorder
 
 .PHONY: help env book test browser lint bench notebooks clean
 .DEFAULT_GOAL := help
@@ -54,7 +56,7 @@ book: $(READY)
 	@$(RUN) book/_tools/build.py
 
 test: $(READY)
-	$(PYTEST) tests chapters $(NOTEBOOKS) $(TESTS)
+	OMP_NUM_THREADS=1 $(PYTEST) tests chapters $(SIDE_BY_SIDE) $(NOTEBOOKS) $(TESTS)
 
 browser: $(READY)
 	$(PYTEST) tests/browser $(TESTS)

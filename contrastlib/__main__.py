@@ -136,7 +136,8 @@ def list_layers(args: argparse.Namespace) -> None:
 
 def select(args: argparse.Namespace) -> None:
     """Print the accuracy and what each rule selects."""
-    from contrastlib import data, results, selection
+    from contrastlib import data, tables
+    from contrastlib.experiments import selection
 
     if args.limit is not None and args.limit < 1:
         raise ValueError(f"--limit must be at least 1, got {args.limit}")
@@ -155,10 +156,10 @@ def select(args: argparse.Namespace) -> None:
                  "images": found.total, "accuracy": f"{found.accuracy:.4f}", "rule": found.rule, "selected": found.n,
                  "share": f"{found.share:.4f}", "accuracy of these": f"{found.accuracy_selected:.4f}"}
                 for found in chosen]
-        about = results.provenance(weights=classifier.weights.digest, classifier=predictions.weights_digest,
+        about = tables.provenance(weights=classifier.weights.digest, classifier=predictions.weights_digest,
                                    data=predictions.data_digest, device=args.device,
                                    unreadable=len(predictions.unreadable))
-        results.save(args.output, rows, ("classifier", "data set", "split"), about)
+        tables.save(args.output, rows, ("classifier", "data set", "split"), about)
         print(f"wrote {args.output}")
 
 

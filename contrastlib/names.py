@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from difflib import SequenceMatcher
+from difflib import get_close_matches
 
 
 class UnknownNameError(KeyError):
@@ -43,17 +43,23 @@ def find(name: str, candidates: Sequence[str], what: str = "name") -> int:
         ValueError: several fit; lists them with their indices.
     """
     wanted, spelled = words(name), [words(c) for c in candidates]
-    looser = (_same, _has_words, _has_letters) if wanted else ()
-    for fits in ([i for i, c in enumerate(candidates) if c == name], *(fit(wanted, spelled) for fit in looser)):
-        if len(fits) == 1:
-            return fits[0]
-        if fits:
-            raise ValueError(f"{what} {name!r} is ambiguous: {_listed(fits, candidates)}")
+    looser = (
+        [s.replace(" ", "") == wanted.replace(" ", "") for s in spelled],
+        [f" {wanted} " in f" {s} " for s in spelled],
+        [wanted in s for s in spelled],
+    )
+    for fits in ([c == name for c in candidates], *(looser if wanted else ())):
+        if sum(fits) == 1:
+            return fits.index(True)
+        if any(fits):
+            listed = [f"{candidates[i]} ({i})" for i, fit in enumerate(fits) if fit]
+            more = f" and {len(listed) - 10} more" if len(listed) > 10 else ""
+            raise ValueError(f"{what} {name!r} is ambiguous: {', '.join(listed[:10])}{more}")
     raise UnknownNameError(f"no {what} is called {name!r}{did_you_mean(name, candidates)}")
 
 
 def nearest(name: str, candidates: Iterable[str], n: int = 5) -> list[str]:
-    """The candidates that look most like a misspelt name.
+    """The candidates that look most like a misspelt name, as a whole or in one of their words.
 
     Args:
         name: what was asked for.
@@ -63,10 +69,12 @@ def nearest(name: str, candidates: Iterable[str], n: int = 5) -> list[str]:
     Returns:
         up to n names, the nearest first; empty if none looks alike.
     """
-    wanted = words(name)
-    scored = [(_likeness(wanted, words(c)), c) for c in dict.fromkeys(candidates)]
-    scored = [pair for pair in scored if pair[0] >= 0.6]
-    return [c for _, c in sorted(scored, key=lambda pair: -pair[0])[:n]]
+    whole = [(words(c), c) for c in candidates]
+    known: dict[str, list[str]] = {}
+    for spelling, candidate in [*whole, *((part, c) for spelled, c in whole for part in spelled.split())]:
+        known.setdefault(spelling, []).append(candidate)
+    near = [candidate for spelling in get_close_matches(words(name), known, 2 * n) for candidate in known[spelling]]
+    return list(dict.fromkeys(near))[:n]
 
 
 def did_you_mean(name: str, candidates: Sequence[str]) -> str:
@@ -83,33 +91,3 @@ def did_you_mean(name: str, candidates: Sequence[str]) -> str:
     if near:
         return "; near names: " + ", ".join(near)
     return "; there are: " + ", ".join(candidates) if 0 < len(candidates) <= 20 else ""
-
-
-def _same(wanted: str, spelled: list[str]) -> list[int]:
-    run_together = wanted.replace(" ", "")
-    return [i for i, s in enumerate(spelled) if s.replace(" ", "") == run_together]
-
-
-def _has_words(wanted: str, spelled: list[str]) -> list[int]:
-    return [i for i, s in enumerate(spelled) if f" {wanted} " in f" {s} "]
-
-
-def _has_letters(wanted: str, spelled: list[str]) -> list[int]:
-    return [i for i, s in enumerate(spelled) if wanted in s]
-
-
-def _listed(indices: list[int], candidates: Sequence[str], most: int = 10) -> str:
-    shown = ", ".join(f"{candidates[i]} ({i})" for i in indices[:most])
-    more = len(indices) - most
-    return f"{shown} and {more} more" if more > 0 else shown
-
-
-def _likeness(wanted: str, spelled: str) -> float:
-    """Likeness in [0, 1] to the whole name, or a little less to one of its words."""
-    parts = [0.9 * _ratio(wanted, part) for part in spelled.split(" ")]
-    return max(_ratio(wanted, spelled), *parts)
-
-
-def _ratio(a: str, b: str) -> float:
-    matcher = SequenceMatcher(None, a, b)
-    return matcher.ratio() if matcher.real_quick_ratio() >= 0.6 and matcher.quick_ratio() >= 0.6 else 0.0

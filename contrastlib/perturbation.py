@@ -1,7 +1,7 @@
 r"""Changes made to an image on the word of a map: small steps along a gradient's sign, and pixels put out of sight.
 
 Images are (N, 3, H, W) in [0, 1], before the classifier's normalisation. What a change does to the prediction is
-measured by :mod:`contrastlib.faithfulness`.
+measured by :mod:`contrastlib.evaluation`.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

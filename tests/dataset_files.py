@@ -1,6 +1,7 @@
 """Data sets of a few tiny pictures in the layouts of the real ones, which the tests then damage."""
 
 import io
+import json
 import os
 import tarfile
 from pathlib import Path
@@ -12,7 +13,9 @@ from scipy.io import savemat
 
 real = pytest.mark.skipif("CONTRASTLIB_DATA" not in os.environ, reason="CONTRASTLIB_DATA names no folder of data sets")
 CUB_CLASSES = ("001.Black_footed_Albatross", "003.Sooty_Albatross")  # numbers with a gap, as in a part of the classes
-FOOD_CLASSES = {"apple_pie": "Apple pie", "baby_back_ribs": "Baby back ribs"}
+FOOD_CLASSES = ("apple_pie", "baby_back_ribs")
+TEN_WNIDS = ("n01440764", "n02102040", "n02979186", "n03000684", "n03028079", "n03394916", "n03417042", "n03425413",
+             "n03445777", "n03888257")  # Imagenette's
 WNIDS = ("n01440764", "n01443537", "n01484850")  # ImageNet's classes 0 to 2
 
 
@@ -55,10 +58,9 @@ def food(root: Path) -> Path:
     for name in FOOD_CLASSES:
         for i in range(3):
             write(folder / "images" / name / f"{i}.jpg", jpeg(40 * i))
-    write(folder / "meta/classes.txt", "".join(f"{name}\n" for name in FOOD_CLASSES))
-    write(folder / "meta/labels.txt", "".join(f"{name}\n" for name in FOOD_CLASSES.values()))
-    write(folder / "meta/train.txt", "".join(f"{name}/{i}\n" for name in FOOD_CLASSES for i in (1, 0)))
-    write(folder / "meta/test.txt", "".join(f"{name}/2\n" for name in FOOD_CLASSES))
+    for split, images in (("train", (1, 0)), ("test", (2,))):
+        listed = {name: [f"{name}/{i}" for i in images] for name in reversed(FOOD_CLASSES)}
+        write(folder / f"meta/{split}.json", json.dumps(listed))
     return folder
 
 
@@ -74,14 +76,13 @@ TRUTH = (2, 0, 1, 0)  # labels of the images 1 to 4
 KIT_NUMBERS = {0: 3, 1: 1, 2: 2}
 
 
-def imagenet_archives(root: Path, truth: str | None = None, synsets: bool = True) -> Path:
+def imagenet_archives(root: Path) -> Path:
     """Four images and a development kit, packed as ImageNet's makers do."""
     folder = root / "imagenet"
     images = {f"ILSVRC2012_val_{n:08d}.JPEG": jpeg(40 * n) for n in range(1, len(TRUTH) + 1)}
     pack(folder / "ILSVRC2012_img_val.tar", images)
-    lines = "".join(f"{KIT_NUMBERS[label]}\n" for label in TRUTH) if truth is None else truth
-    kit = {"readme.txt": b"read me", "data/meta.mat": table() if synsets else b"no table",
-           "data/ILSVRC2012_validation_ground_truth.txt": lines.encode()}
+    kit = {"readme.txt": b"read me", "data/meta.mat": table(), "data/ILSVRC2012_validation_ground_truth.txt":
+           "".join(f"{KIT_NUMBERS[label]}\n" for label in TRUTH).encode()}
     pack(folder / "ILSVRC2012_devkit_t12.tar.gz", {f"ILSVRC2012_devkit_t12/{k}": v for k, v in kit.items()})
     return folder
 
@@ -101,10 +102,8 @@ def table() -> bytes:
 
 
 def imagenette(root: Path, folder: str = "imagenette2-160") -> Path:
-    from contrastlib.data.imagenette import CLASSES
-
     for split in ("train", "val"):
-        for i, wnid in enumerate(CLASSES):
+        for i, wnid in enumerate(TEN_WNIDS):
             write(root / folder / split / wnid / f"{wnid}_{split}.JPEG", jpeg(20 * i))
     return root / folder
 

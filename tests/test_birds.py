@@ -12,9 +12,7 @@ import pytest
 from torch.utils.data import default_collate
 
 from contrastlib.data import birds
-from contrastlib.data.birds._draws import Draws
-from contrastlib.data.birds._raster import cover
-from contrastlib.data.birds._shapes import Placement, disc, stroke
+from contrastlib.data.birds.shapes import Draws, Placement, cover, disc, stroke
 from contrastlib.names import UnknownNameError
 
 FINGERPRINT = "ecb07b39cca0f15c09bcecf97ed4b58b18ebb8fbcb84334e0ad3ea1f0d73167f"  # of 32 pictures, half of them hard
@@ -52,8 +50,8 @@ def test_draws_come_from_the_key_alone():
     assert values == [again.uniform() for _ in range(5)]
     assert values != [other.uniform() for _ in range(5)]
     assert len(set(values)) == 5
-    assert 0.4 < Draws(3).array(1000).mean() < 0.6
-    assert set(np.unique(Draws(4).bytes(5000))) == set(range(256))
+    assert 0.4 < Draws(3).array(10, 100).mean() < 0.6
+    assert set(np.unique(Draws(4).bytes(50, 100))) == set(range(256))
 
 
 # --- species

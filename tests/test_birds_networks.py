@@ -6,12 +6,13 @@ import json
 import pytest
 import torch
 
-from contrastlib import contrast, models, selection
+from contrastlib import contrast, models
 from contrastlib.attribution import grad_cam, linear_approximation, xgrad_cam
 from contrastlib.data import birds
+from contrastlib.experiments import selection
+from contrastlib.experiments.training import Recipe, finetunable, train
 from contrastlib.models import WeightsError
 from contrastlib.models.birds import NETWORKS, TRAINED, record
-from contrastlib.training import Recipe, start, train
 
 NAMES = list(NETWORKS)
 
@@ -70,9 +71,9 @@ def test_a_few_steps_of_training_lower_the_loss(name, tmp_path):
     data = birds.DrawnBirds("train", 64)
     few = Recipe(optimiser="adamw", lr=1e-3, weight_decay=0.0, batch_size=16, epochs=3, augmentation="none",
                  in_memory=True)
-    outcome = train(start(name, birds.NAMES, weights=None), data, birds.DrawnBirds("test", 16), few, tmp_path,
+    outcome = train(finetunable(name, birds.NAMES, weights=None), data, birds.DrawnBirds("test", 16), few, tmp_path,
                     workers=0)
-    losses = [row.loss for row in outcome.history]
+    losses = [row["loss"] for row in outcome["history"]]
     assert losses[-1] < losses[0]
 
 

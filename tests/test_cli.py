@@ -12,7 +12,7 @@ from networks import Tiny, seeded
 from PIL import Image
 from torch import nn
 
-from contrastlib import __version__, models, results
+from contrastlib import __version__, models, tables
 from contrastlib.__main__ import main
 from contrastlib.data import photographs
 from contrastlib.models import Classifier, Weights
@@ -200,9 +200,8 @@ def test_what_a_rule_selects_is_printed_and_kept(capsys, tmp_path, monkeypatch):
     assert lines[0].startswith("tiny (the user's own model) on drawn_birds hard: 12 images, accuracy ")
     assert lines[1].startswith("  p2>0.01: 12 of 12 images (100.0%), accuracy ")
     assert lines[2].startswith("  p2>0.99: 0 of 12 images (0.0%); of all ")
-    rows = results.load("rows.csv")
-    assert [(row["rule"], row["selected"], row["images"]) for row in rows] == [("p2>0.01", "12", "12"),
-                                                                             ("p2>0.99", "0", "12")]
+    rows = tables.load("rows.csv")[["rule", "selected", "images"]]
+    assert rows.to_numpy().tolist() == [["p2>0.01", "12", "12"], ["p2>0.99", "0", "12"]]
     about = json.loads((tmp_path / "rows.json").read_text())["tiny, drawn_birds, hard"]
     assert len(about["data"]) == len(about["classifier"]) == 64
 

@@ -5,11 +5,11 @@ import pytest
 import torch
 import torchvision
 
-from contrastlib import contrast, data, localisation, models, relevance
+from contrastlib import contrast, data, evaluation, models, relevance
 from contrastlib.attribution import grad_cam, linear_approximation
 from contrastlib.data import birds
 from contrastlib.experiments import coherence
-from contrastlib.experiments.experiment import Batch, Setting, key, parts
+from contrastlib.experiments.experiment import Batch, Setting
 
 SETTING = Setting("birds_vit", "drawn_birds", "hard")
 N = 6
@@ -34,7 +34,7 @@ def values(classifier, batch):
 
 
 def test_every_method_has_every_block_and_contrast(values):
-    found = {tuple(parts(name)) for name in values}
+    found = set(values)
     methods = [*coherence.PLACES, *coherence.ROLLOUTS, *coherence.RELEVANCES, "full_grad"]
     expected = {(target, method, str(block), score) for target in ("t1", "t2") for method in methods
                 for block in range(4) for score in coherence.CONTRASTS}
@@ -63,7 +63,7 @@ def test_the_numbers_are_those_of_the_maps(classifier, batch, values):
         t1, t2 = classifier(batch.images).topk(2).indices.unbind(1)
     maps = linear_approximation(classifier, batch.images, t2, contrast.weighted, layer="blocks.0", upsample=False)
     large = relevance.upsample(maps, (128, 128)).double()[:, 0].numpy()
-    found = values[key("t2", "linear_approximation", "0", "weighted")].double().numpy()
+    found = values["t2", "linear_approximation", "0", "weighted"].double().numpy()
     for i in range(N):
         positive = np.clip(large[i], 0, None)
         drawing = data.load("drawn_birds", "hard").drawing(i)
@@ -77,33 +77,33 @@ def test_the_numbers_are_those_of_the_maps(classifier, batch, values):
         else:
             assert np.isnan(found[i, 1])
         assert found[i, 2] == drawing.bird()[np.unravel_index(large[i].argmax(), large[i].shape)]
-    np.testing.assert_allclose(found[:, 3], localisation.moran(maps).numpy(), atol=1e-5)
-    chance = values[key("t1", coherence.CHANCE, "", "")]
+    np.testing.assert_allclose(found[:, 3], evaluation.moran(maps).numpy(), atol=1e-5)
+    chance = values["t1", coherence.CHANCE, "", ""]
     np.testing.assert_allclose(chance[:, 0].numpy(), ((batch.parts > 0) & (batch.parts <= 12)).float().mean((1, 2)))
 
 
 def test_rows_compare_with_chance_and_with_the_original():
     generator = torch.Generator().manual_seed(0)
-    values = {key("t1", coherence.CHANCE, "", ""): torch.full((20, 4), 0.25),
-              **{key("t1", "rollout", "0", score): torch.rand(20, 4, generator=generator)
+    values = {("t1", coherence.CHANCE, "", ""): torch.full((20, 4), 0.25),
+              **{("t1", "rollout", "0", score): torch.rand(20, 4, generator=generator)
                  for score in coherence.CONTRASTS}}
-    values[key("t1", coherence.CHANCE, "", "")][:, 3] = torch.nan
-    values[key("t1", "rollout", "0", "weighted")][:5, 1] = torch.nan
-    table = {(row["method"], row["contrast"], row["metric"]): row for row in coherence.rows(values)}
-    own, weighted = (values[key("t1", "rollout", "0", score)].double() for score in coherence.CONTRASTS)
+    values["t1", coherence.CHANCE, "", ""][:, 3] = torch.nan
+    values["t1", "rollout", "0", "weighted"][:5, 1] = torch.nan
+    table = {(row["method"], row["contrast"], row["metric"]): row for row in coherence.rows(values).to_dict("records")}
+    own, weighted = (values["t1", "rollout", "0", score].double() for score in coherence.CONTRASTS)
     row = table["rollout", "original", coherence.METRICS[0]]
     assert row["against"] == "chance"
-    assert float(row["difference"]) == pytest.approx(own[:, 0].mean().item() - 0.25, rel=1e-4)
+    assert row["difference"] == pytest.approx(own[:, 0].mean().item() - 0.25, rel=1e-4)
     row = table["rollout", "weighted", coherence.METRICS[1]]
-    assert (row["against"], row["n"]) == ("original", "15")
-    assert float(row["difference"]) == pytest.approx((weighted - own)[5:, 1].mean().item(), rel=1e-4)
+    assert (row["against"], row["n"]) == ("original", 15)
+    assert row["difference"] == pytest.approx((weighted - own)[5:, 1].mean().item(), rel=1e-4)
     assert table["rollout", "original", "Moran's I"]["against"] == ""
     assert ("chance", "", "Moran's I") not in table
 
 
 def test_without_masks_only_what_needs_none_is_measured(classifier, batch):
     values = coherence.measure(classifier, Batch(batch.images[:2], batch.labels[:2]), SETTING)
-    assert {row["metric"] for row in coherence.rows(values)} == {"Moran's I"}
+    assert set(coherence.rows(values)["metric"]) == {"Moran's I"}
 
 
 def test_a_network_without_blocks_is_refused():

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from contrastlib import models, results
+from contrastlib import models, tables
 from contrastlib.models.birds import TRAINED, record
 
 BOOK = Path(__file__).parents[1] / "book"
@@ -34,9 +34,9 @@ def test_the_table_of_the_two_networks(column):
 
 
 def test_the_rows_of_the_selection_agree_with_the_records():
-    table = results.load(BOOK / "results/selection.csv")
-    rows = {(row["classifier"], row["data set"], row["split"]): row for row in table}
+    table = tables.load(BOOK / "results/selection.csv")
+    accuracies = table.set_index(["classifier", "data set", "split"])["accuracy"].to_dict()
     for name in NAMES:
-        assert float(rows[name, "drawn_birds", "test"]["accuracy"]) == pytest.approx(
+        assert float(accuracies[name, "drawn_birds", "test"]) == pytest.approx(
             record(name)["files"]["best"]["test_accuracy"], abs=0.002)
-    assert {row["rule"] for row in table} == {"p2>0.1", "p3>0.1", "p2<0.1"}
+    assert set(table["rule"]) == {"p2>0.1", "p3>0.1", "p2<0.1"}

@@ -1,20 +1,48 @@
 """Data sets: what is in them, what they say about images that are missing, and how their index files may be wrong."""
 
+import io
+import json
 import os
 import pickle
+import shutil
+import subprocess
+import sys
 import warnings
 
 import numpy as np
 import pytest
 import torch
-from dataset_files import CUB_CLASSES, cub, food, jpeg, noise, real, write
+from dataset_files import (
+    CUB_CLASSES,
+    TEN_WNIDS,
+    TRUTH,
+    WNIDS,
+    cub,
+    food,
+    imagenet_folders,
+    imagenette,
+    jpeg,
+    noise,
+    real,
+    write,
+)
 from PIL import Image
 from torch.utils.data import DataLoader, default_collate
 
-from contrastlib import data
-from contrastlib.data import DataError, DataNotFoundError, DataWarning, Problem, Sample, UnreadableImageError
-from contrastlib.data.dataset import ImageDataset, tracked
-from contrastlib.names import UnknownNameError
+from contrastlib import data, pictures
+from contrastlib.data import (
+    DataError,
+    DataNotFoundError,
+    DataWarning,
+    ImageDataset,
+    Problem,
+    Sample,
+    UnknownNameError,
+    UnreadableImageError,
+    batches,
+    to_tensor,
+    tracked,
+)
 
 FIRST = "001.Black_footed_Albatross/0000.jpg"
 
@@ -43,7 +71,7 @@ def test_food_in_its_official_layout(tmp_path):
     food(tmp_path)
     train = data.load("food101", "train", tmp_path)
     assert train.class_names == ("Apple pie", "Baby back ribs")
-    assert train.ids == ("apple_pie/1.jpg", "apple_pie/0.jpg", "baby_back_ribs/1.jpg", "baby_back_ribs/0.jpg")
+    assert train.ids == ("apple_pie/0.jpg", "apple_pie/1.jpg", "baby_back_ribs/0.jpg", "baby_back_ribs/1.jpg")
     assert train.labels == (0, 0, 1, 1)
     assert data.load("food101", root=tmp_path / "food-101").ids == ("apple_pie/2.jpg", "baby_back_ribs/2.jpg")
 
@@ -98,16 +126,68 @@ def test_a_subset_keeps_the_order_and_the_classes(birds):
         birds.subset([0, -4])
 
 
-def test_pictures_of_other_kinds_are_rgb(birds):
-    paths = [item.path for item in birds.items]
-    Image.new("L", (3, 3), 7).save(paths[0], "JPEG")
-    Image.new("CMYK", (3, 3)).save(paths[1], "JPEG")
-    palette = Image.new("P", (3, 3))
-    palette.putpalette([9, 8, 7])
-    palette.save(paths[2], "PNG", transparency=b"\x00\x80")
-    assert [birds.picture(i).mode for i in range(3)] == ["RGB"] * 3
-    assert birds.picture(0).getpixel((0, 0)) == (7, 7, 7)
-    assert birds.picture(2).getpixel((0, 0)) == (9, 8, 7)
+def _saved(picture, path, suffix, **options):
+    """A picture under a name that may say something else than its content, as in ImageNet."""
+    file = io.BytesIO()
+    picture.save(file, suffix, **options)
+    path.write_bytes(file.getvalue())
+
+
+def _palette():
+    picture = Image.new("P", (2, 1))
+    picture.putpalette([200, 0, 0, 0, 0, 200])
+    picture.putpixel((1, 0), 1)
+    return picture
+
+
+def _half_red():
+    picture = Image.new("RGBA", (2, 1), (200, 0, 0, 0))
+    picture.putpixel((1, 0), (200, 0, 0, 128))
+    return picture
+
+
+def _held(orientation, turned_from):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return Image.fromarray(np.array(turned_from, np.uint8)), "PNG", {"exif": exif}
+
+
+RED, BLUE, WHITE, PINK = [200, 0, 0], [0, 0, 200], [255] * 3, [227, 127, 127]
+UPRIGHT = [[[1, 2, 3], [4, 5, 6]]]
+KINDS = {
+    "grey": (Image.new("L", (2, 1), 7), "PNG", {}, [[[7] * 3] * 2]),
+    "bits": (Image.new("1", (2, 1), 1), "PNG", {}, [[WHITE] * 2]),
+    "sixteen bits": (Image.fromarray(np.array([[256, 65535]], np.uint16)), "PNG", {}, [[[1] * 3, WHITE]]),
+    "four colours": (Image.new("CMYK", (2, 1), (0, 255, 255, 0)), "TIFF", {}, [[[255, 0, 0]] * 2]),
+    "palette": (_palette(), "PNG", {}, [[RED, BLUE]]),
+    "palette with a hole": (_palette(), "PNG", {"transparency": 0}, [[WHITE, BLUE]]),
+    "half transparent": (_half_red(), "PNG", {}, [[WHITE, PINK]]),
+    "grey and transparent": (Image.new("LA", (2, 1), (9, 0)), "PNG", {}, [[WHITE] * 2]),
+    "one colour stands for a hole": (Image.new("RGB", (2, 1), (1, 2, 3)), "PNG", {"transparency": (1, 2, 3)},
+                                     [[WHITE] * 2]),
+    "the top is right": (*_held(6, [[[4, 5, 6]], [[1, 2, 3]]]), UPRIGHT),  # where the first row belongs
+    "the top is left": (*_held(8, [[[1, 2, 3]], [[4, 5, 6]]]), UPRIGHT),
+    "upside down": (*_held(3, [[[4, 5, 6], [1, 2, 3]]]), UPRIGHT),
+    "mirrored": (*_held(2, [[[4, 5, 6], [1, 2, 3]]]), UPRIGHT),
+}
+
+
+@pytest.mark.parametrize(("picture", "suffix", "options", "right"), KINDS.values(), ids=KINDS)
+def test_a_picture_is_read_alike_from_a_data_set_by_its_path_and_opened(birds, picture, suffix, options, right):
+    path = birds.items[1]
+    _saved(picture, path, suffix, **options)
+    assert np.asarray(birds.picture(1)).tolist() == right
+    assert np.asarray(pictures.read(path)).tolist() == right
+    with Image.open(path) as opened:
+        assert np.asarray(pictures.rgb(opened)).tolist() == right
+    assert torch.equal(birds[1].image, torch.tensor(right).permute(2, 0, 1) / 255)
+    assert torch.equal(birds.prepared(to_tensor)[1].image, birds[1].image)
+
+
+def test_a_picture_without_a_stated_range_is_unreadable(birds):
+    _saved(Image.new("F", (2, 2), 0.5), birds.items[0], "TIFF")
+    with pytest.raises(UnreadableImageError, match=rf"{birds.ids[0]}: cannot be decoded \(.* the mode 'F'\)"):
+        birds.picture(0)
 
 
 # Digest
@@ -156,11 +236,9 @@ def test_missing_and_empty_images_are_counted_and_named(tmp_path):
 
 
 def test_a_warning_names_three_images_at_most(tmp_path):
-    food(tmp_path)
-    for i in range(12):
-        with (tmp_path / "food-101/meta/train.txt").open("a") as file:
-            file.write(f"apple_pie/missing{i}\n")
-    with pytest.warns(DataWarning, match=r"12 images are left out: .*missing0.*missing1.*missing2\.jpg[^;]*; \.\.\.$"):
+    path = food(tmp_path) / "meta/train.json"
+    write(path, json.dumps({"apple_pie": ["apple_pie/0", *(f"apple_pie/missing{i:02d}" for i in range(12))]}))
+    with pytest.warns(DataWarning, match=r"12 images are left out: .*00.*01.*missing02\.jpg[^;]*; \.\.\.$"):
         data.load("food101", "train", tmp_path)
 
 
@@ -212,12 +290,20 @@ def test_an_image_too_large_to_be_one_is_unreadable(birds, monkeypatch):
         birds.picture(0)
 
 
-def test_progress_is_a_bar_or_nothing(capsys, monkeypatch):
+def test_progress_is_a_bar_or_nothing(capsys):
     assert list(tracked([1, 2], True, "looking")) == [1, 2]
     assert "looking: 100%" in capsys.readouterr().err
-    monkeypatch.setitem(__import__("sys").modules, "tqdm", None)
-    assert list(tracked([1, 2], True)) == list(tracked([1, 2], False)) == [1, 2]
+    assert list(tracked([1, 2], False)) == [1, 2]
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("workers", [0, 3])
+def test_batches_come_in_order_and_say_which_images_cannot_be_read(damaged, workers):
+    found = list(batches(damaged, [[2], [0, 2], [], [1], [2, 3]], workers))
+    assert [[thing.id for thing in part] for part in found] == [
+        [damaged.ids[i] for i in part] for part in ([2], [0, 2], [], [1], [2, 3])]
+    assert [[isinstance(thing, Sample) for thing in part] for part in found] == [
+        [True], [False, True], [], [False], [True, False]]
 
 
 def test_a_data_set_that_is_not_made_of_files():
@@ -255,6 +341,9 @@ CUB_FAULTS = {
     "another class than the folder": (
         "image_class_labels.txt", "4 3\n", "4 1\n",
         r"images\.txt, line 4: image 4 lies in the folder 003.*it is of the class 001"),
+    "a folder of no class": (
+        "images.txt", "1 001.Black_footed_Albatross/0000.jpg", "1 002.Unknown/0000.jpg",
+        r"images\.txt, line 1: image 1 lies in the folder 002\.Unknown.*it is of the class 001"),
     "a number twice": ("images.txt", "2 001", "1 001", r"images\.txt, line 2: the number 1 stands already in line 1"),
     "an image twice": ("images.txt", "0001.jpg\n3", "0000.jpg\n3",
                        r"images\.txt, line 2: the image 001\S*/0000\.jpg stands already in line 1"),
@@ -279,43 +368,32 @@ def test_cub_index_files_that_contradict_each_other(tmp_path, file, old, new, me
         data.load("cub200", "train", tmp_path)
 
 
-FOOD_FAULTS = {
-    "an unknown class": ("train.txt", "apple_pie/1", "apple_cake/1", r"train\.txt, line 1: the class apple_cake is "),
-    "an image twice": ("train.txt", "apple_pie/0", "apple_pie/1", r"train\.txt, line 2: the image .* in line 1"),
-    "an image in both splits": ("test.txt", "apple_pie/2", "apple_pie/0", r"test\.txt, line 1: .* train\.txt, line 2"),
-    "a way out": ("test.txt", "apple_pie/2", "apple_pie/../2", r"test\.txt, line 1: expected a path"),
-    "an absolute path": ("test.txt", "apple_pie/2", "/apple_pie/2", r"test\.txt, line 1: expected a path"),
-    "no folder": ("test.txt", "apple_pie/2", "apple_pie", r"test\.txt, line 1: expected a path"),
-    "a class twice": ("classes.txt", "baby_back_ribs", "apple_pie", r"classes\.txt, line 2: the class apple_pie"),
-    "a class without a name": ("labels.txt", "Apple pie\n", "", r"classes\.txt has 2 classes and .*labels\.txt has 1"),
-}
-
-
-@pytest.mark.parametrize(("file", "old", "new", "message"), FOOD_FAULTS.values(), ids=FOOD_FAULTS)
-def test_food_lists_that_contradict_each_other(tmp_path, file, old, new, message):
-    path = food(tmp_path) / "meta" / file
-    text = path.read_text()
-    assert text.count(old) == 1
-    path.write_text(text.replace(old, new))
-    with pytest.raises(DataError, match=message):
-        data.load("food101", "test", tmp_path)
-
-
-@pytest.mark.parametrize(("make", "name", "file"), [
-    *((cub, "cub200", file) for file in ("classes.txt", "images.txt", "image_class_labels.txt",
-                                         "train_test_split.txt")),
-    *((food, "food101", f"meta/{file}.txt") for file in ("classes", "labels", "train", "test"))])
-def test_index_files_that_are_no_use(tmp_path, make, name, file):
-    path = make(tmp_path) / file
+@pytest.mark.parametrize("file", ["classes.txt", "images.txt", "image_class_labels.txt", "train_test_split.txt"])
+def test_index_files_that_are_no_use(tmp_path, file):
+    path = cub(tmp_path) / file
     path.write_text("\n\n")
     with pytest.raises(DataError, match=rf"{file} is empty"):
-        data.load(name, root=tmp_path)
+        data.load("cub200", root=tmp_path)
     path.write_bytes(jpeg())
     with pytest.raises(DataError, match=rf"{file} is no text file"):
-        data.load(name, root=tmp_path)
+        data.load("cub200", root=tmp_path)
     path.unlink()
     with pytest.raises(DataNotFoundError, match=rf"no .*{file}"):
-        data.load(name, root=tmp_path)
+        data.load("cub200", root=tmp_path)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", jpeg(), None])
+def test_food_lists_that_are_no_use(tmp_path, content):
+    path = food(tmp_path) / "meta/test.json"
+    path.unlink() if content is None else write(path, content)
+    with pytest.raises(DataError, match=rf"{tmp_path / 'food-101'} is not the folder food-101 with meta/test\.json"):
+        data.load("food101", root=tmp_path)
+
+
+def test_a_food_list_that_names_an_image_twice(tmp_path):
+    write(food(tmp_path) / "meta/test.json", json.dumps({"apple_pie": ["apple_pie/0", "apple_pie/0"]}))
+    with pytest.raises(ValueError, match="an id stands for one image only"):
+        data.load("food101", root=tmp_path)
 
 
 def test_a_split_without_images(tmp_path):
@@ -329,6 +407,98 @@ def test_windows_line_ends_and_blank_lines_are_understood(tmp_path):
     for path in cub(tmp_path).glob("*.txt"):
         path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n") + b"\r\n")
     assert len(data.load("cub200", "train", tmp_path)) == 4
+
+
+# ImageNet and Imagenette: classes from folders
+
+IDS = ("n01440764/ILSVRC2012_val_00000002.JPEG", "n01440764/ILSVRC2012_val_00000004.JPEG",
+       "n01443537/ILSVRC2012_val_00000003.JPEG", "n01484850/ILSVRC2012_val_00000001.JPEG")
+
+
+@pytest.mark.parametrize("root", ["", "imagenet", "imagenet/val"])
+def test_folders_of_some_classes_are_enough(tmp_path, root):
+    imagenet_folders(tmp_path)
+    images = data.load("imagenet", root=tmp_path / root)
+    assert (images.name, images.split, images.num_classes) == ("imagenet", "val", 1000)
+    assert (images.ids, images.labels) == (IDS, (0, 0, 1, 2))
+    assert sorted(images.labels) == sorted(TRUTH)
+    assert images.picture(3).getpixel((0, 0)) == (40, 40, 40)
+    for label, name in ((0, "tench"), (2, "great white shark"), (281, "tabby"), (999, "toilet tissue")):
+        assert images.class_names[label] == name
+
+
+def test_a_sample_is_not_called_the_whole(tmp_path):
+    imagenet_folders(tmp_path).rename(tmp_path / "imagenet-1k-sample")
+    assert data.load("imagenet", root=tmp_path).name == "imagenet-1k-sample"
+
+
+def test_suffixes_and_hidden_files(tmp_path):
+    place = imagenet_folders(tmp_path) / "val"
+    for name in ("a.jpg", "b.Jpeg", "c.png", ".d.jpg", "read.me"):
+        write(place / WNIDS[1] / name, jpeg())
+    write(place / ".DS_Store", b"")
+    (place / ".cache").mkdir()
+    assert [i.split("/")[1] for i in data.load("imagenet", root=tmp_path).ids if WNIDS[1] in i][1:] == [
+        "a.jpg", "b.Jpeg", "c.png"]
+
+
+def test_an_empty_file_is_a_problem(tmp_path):
+    write(imagenet_folders(tmp_path) / "val" / IDS[1], b"")
+    with pytest.warns(DataWarning, match=rf"1 image is left out: .*{IDS[1]}: the file is empty"):
+        images = data.load("imagenet", root=tmp_path)
+    assert images.ids == (IDS[0], *IDS[2:])
+
+
+@pytest.mark.parametrize(("make", "message"), [
+    (lambda val: (val / "n99999999").mkdir(), r"val/n99999999 is no class"),
+    (lambda val: (val / "tench").mkdir(), r"val/tench is no class: .* such as n01440764"),
+    (lambda val: write(val / "ILSVRC2012_val_00000009.JPEG", jpeg()), r"_00000009\.JPEG has no class: .*n01440764"),
+    (lambda val: [shutil.rmtree(val / wnid) for wnid in WNIDS], r"val: no image belongs to this split"),
+])
+def test_folders_that_are_no_classes(tmp_path, make, message):
+    make(imagenet_folders(tmp_path) / "val")
+    with pytest.raises(DataError, match=message):
+        data.load("imagenet", root=tmp_path)
+
+
+@pytest.mark.parametrize(("size", "folder"), [
+    ("full", "imagenette2"), ("320", "imagenette2-320"), ("160", "imagenette2-160"), (160, "imagenette2-160")])
+def test_imagenette_in_its_three_sizes(tmp_path, size, folder):
+    imagenette(tmp_path, folder)
+    for root in (tmp_path, tmp_path / folder):
+        images = data.load("imagenette", root=root, size=size)
+        assert (images.split, images.labels) == ("val", tuple(range(10)))
+        assert images.class_names == ("tench", "English springer", "cassette player", "chain saw", "church",
+                                      "French horn", "garbage truck", "gas pump", "golf ball", "parachute")
+        assert images.ids == tuple(f"{wnid}/{wnid}_val.JPEG" for wnid in TEN_WNIDS)
+    assert "_train" in data.load("imagenette", "train", tmp_path, size=size).ids[0]
+
+
+def test_imagenette_knows_the_labels_of_imagenet(tmp_path):
+    imagenette(tmp_path)
+    images = data.load("imagenette", root=tmp_path, size="160")
+    among = images.with_imagenet_labels()
+    assert among.num_classes == 1000
+    assert among.labels == images.imagenet_labels
+    assert [among.class_names[label] for label in among.labels] == list(images.class_names)
+    assert among.digest() != images.digest()
+    assert among.with_imagenet_labels() is among
+    assert images.subset([7]).with_imagenet_labels().labels == (571,)
+
+
+def test_imagenette_is_whole_or_refused(tmp_path):
+    folder = imagenette(tmp_path)
+    shutil.rmtree(folder / "val/n03000684")
+    with pytest.raises(DataError, match=r"of the ten classes n03000684 are missing"):
+        data.load("imagenette", root=tmp_path, size="160")
+    shutil.rmtree(folder / "val")
+    with pytest.raises(DataNotFoundError, match=r"there is a folder .*imagenette2-160, and no val in it"):
+        data.load("imagenette", root=tmp_path, size="160", download=True)
+    (folder / "train/n00000001").mkdir()
+    with pytest.raises(DataError, match="n00000001 is no class"):
+        data.load("imagenette", "train", tmp_path, size="160")
+    with pytest.raises(ValueError, match="imagenette has the sizes full, 320, 160, got 'large'"):
+        data.load("imagenette", root=tmp_path, size="large")
 
 
 # By name
@@ -355,13 +525,10 @@ def test_the_folder_comes_from_the_environment(tmp_path, monkeypatch):
     assert "cache" in str(data.load("cub200").items[0])
     for named in ("mine", "mine/data"):
         monkeypatch.setenv("CONTRASTLIB_DATA", str(tmp_path / named))
-        assert (tmp_path / "mine/data") in data.load("cub200").items[0].path.parents
+        assert (tmp_path / "mine/data") in data.load("cub200").items[0].parents
 
 
 def test_photographs_do_not_wait_for_torch():
-    import subprocess
-    import sys
-
     code = "import sys, contrastlib.data as data; assert 'torch' not in sys.modules; print(data.DataError.__name__)"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "DataError"
     with pytest.raises(AttributeError, match="no attribute nothing"):

@@ -4,13 +4,13 @@ import re
 from functools import cache
 from pathlib import Path
 
+import pandas as pd
 import pytest
-import torch
 from torch import Tensor
 
-from contrastlib import data, models, perturbation, relevance, results
+from contrastlib import data, models, perturbation, relevance, tables
 from contrastlib.attribution import grad_cam, linear_approximation, xgrad_cam
-from contrastlib.rows import pick
+from contrastlib.tables import pick
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "book" / "errata.md").read_text(encoding="utf-8")
@@ -31,12 +31,8 @@ def effect(number: int) -> list[float]:
 
 
 @cache
-def table(name: str) -> list[dict[str, str]]:
-    return results.load(ROOT / "book" / "results" / f"{name}.csv")
-
-
-def value(row: dict[str, str], column: str = "value") -> float:
-    return float(row[column])
+def table(name: str) -> pd.DataFrame:
+    return tables.load(ROOT / "book" / "results" / f"{name}.csv")
 
 
 # --- erratum 2 and what follows from it, on the drawn birds ----------------------------------------------------------
@@ -82,12 +78,12 @@ def test_rectified_maps_have_ties_that_the_sort_breaks(rivals):
 
 def test_a_dominating_class_makes_weighted_maps_original():
     rows = pick(table("dominance"), classifier="tf_efficientnet_lite0", data_set="imagenet-1k-sample")
-    found = [value(pick(rows, metric=metric, **{"from": low})[0])
+    found = [pick(rows, metric=metric, **{"from": low})["value"].item()
              for low in (3, 0) for metric in ("correlation original weighted", "norm of the others over the target")]
     assert effect(20) == pytest.approx(found, abs=0.006)
 
 
-def birds_masking() -> list[dict[str, str]]:
+def birds_masking() -> pd.DataFrame:
     return pick(table("masking"), classifier="birds_vgg", images="p2>0.1")
 
 
@@ -96,28 +92,27 @@ PLACES = [("birds_vgg", "features.25"), ("birds_vgg", "features.27"), ("birds_vg
 BUDGETS = ("published", "swapped", "caption")
 
 
-def compared(budget: str) -> list[dict[str, str]]:
+def compared(budget: str) -> pd.DataFrame:
     """Rows of the contrastive map, on images with a rival."""
-    rows = [row for name, layer in PLACES
-            for row in pick(table("masking"), classifier=name, layer=layer, images="p2>0.1", budget=budget)]
-    return [row for row in rows if row["difference"]]
+    return pd.concat([pick(table("masking"), classifier=name, layer=layer, images="p2>0.1", budget=budget)
+                      for name, layer in PLACES]).dropna(subset="difference")
 
 
-def gain(row: dict[str, str], column: str) -> float:
-    """A difference to the original, positive where the contrastive map does better."""
-    return value(row, column) if row["keep"] == "positive" else -value(row, column)
+def gains(rows: pd.DataFrame) -> pd.DataFrame:
+    """Differences to the original and their ends, positive where the contrastive map does better."""
+    sign = rows["keep"].map({"positive": 1, "negative": -1})
+    return rows[["difference", "low", "high"]].mul(sign, axis=0)
 
 
 def test_the_verdict_survives_the_right_count():
     found = {budget: compared(budget) for budget in BUDGETS}
     assert len({len(rows) for rows in found.values()}) == 1
-    won = [sum(min(gain(row, "low"), gain(row, "high")) > 0 for row in rows) for rows in found.values()]
-    lost = [sum(max(gain(row, "low"), gain(row, "high")) < 0 for row in rows) for rows in found.values()]
+    ends = [gains(rows)[["low", "high"]] for rows in found.values()]
+    won, lost = [(e.min(axis=1) > 0).sum() for e in ends], [(e.max(axis=1) < 0).sum() for e in ends]
     last = {budget: pick(table("masking"), classifier="tf_efficientnet_lite0", layer="bn2", images="p2>0.1",
                          budget=budget, keep="negative") for budget in BUDGETS}
-    ahead = {b: torch.tensor([gain(row, "difference") for row in last[b] if row["difference"]]).mean().item()
-             for b in BUDGETS}
-    kept = {b: sorted(100 * value(row, "kept") for row in last[b]) for b in BUDGETS}
+    ahead = {b: gains(last[b])["difference"].mean() for b in BUDGETS}
+    kept = {b: sorted(100 * last[b]["kept"]) for b in BUDGETS}
     page = bold(section(7))[10:]
     assert page[:7] == [len(found["caption"]), *won, *lost]
     assert page[7:] == pytest.approx([ahead["published"], kept["published"][0], kept["published"][-1],
@@ -126,34 +121,33 @@ def test_the_verdict_survives_the_right_count():
 
 
 def test_black_is_not_the_mean_colour():
-    place = ("layer", "method", "target", "budget", "keep", "contrast")
-    black, mean = ({tuple(row[name] for name in place): value(row) for row in pick(birds_masking(), baseline=name)}
-                   for name in ("black", "mean colour"))
-    moved = torch.tensor([abs(black[at] - mean[at]) for at in mean])
-    assert len(moved) > 200
-    assert effect(24) == pytest.approx([moved.mean().item(), moved.max().item()], abs=0.005)
+    place = ["layer", "method", "target", "budget", "keep", "contrast"]
+    black, mean = (pick(birds_masking(), baseline=name).set_index(place)["value"] for name in ("black", "mean colour"))
+    moved = (black - mean).abs()
+    assert len(moved) == len(mean) > 200
+    assert effect(24) == pytest.approx([moved.mean(), moved.max()], abs=0.005)
 
 
 def test_the_methods_of_one_column_keep_different_shares():
-    kept = [100 * value(row, "kept") for row in pick(birds_masking(), layer="features.27", budget="caption")]
-    assert effect(26) == pytest.approx([min(kept), max(kept)], abs=0.6)
+    kept = 100 * pick(birds_masking(), layer="features.27", budget="caption")["kept"]
+    assert effect(26) == pytest.approx([kept.min(), kept.max()], abs=0.6)
 
 
 def test_some_photographs_are_misclassified_from_the_start():
     rows = pick(table("gradient_sign"), classifier="tf_efficientnet_lite0", contrast="before", metric="accuracy")
-    assert effect(32) == [pytest.approx(100 * (1 - value(rows[0])), abs=0.06)]
+    assert effect(32) == [pytest.approx(100 * (1 - rows["value"].iloc[0]), abs=0.06)]
 
 
 def test_every_contrast_raises_all_three():
-    rows = [row for row in table("gradient_sign") if row["contrast"] != "before"]
-    settings = {tuple(row[name] for name in ("classifier", "contrast", "epsilon", "steps")) for row in rows}
+    rows = table("gradient_sign").query("contrast != 'before'")
+    settings = rows[["classifier", "contrast", "epsilon", "steps"]].drop_duplicates()
     assert f"in **all** of {len(settings)} settings" in PAGE
-    assert len({row["classifier"] for row in rows}) == 3
-    assert all(value(row) > 0 for row in pick(rows, metric="p_t") + pick(rows, metric="y_t"))
-    assert all(value(row) >= 0 for row in pick(rows, metric="accuracy"))
+    assert rows["classifier"].nunique() == 3
+    assert all((pick(rows, metric=metric)["value"] > 0).all() for metric in ("p_t", "y_t"))
+    assert (pick(rows, metric="accuracy")["value"] >= 0).all()
 
 
 def test_the_mean_contrast_cannot_be_told_from_the_original():
     rows = pick(table("gradient_sign"), classifier="tf_efficientnet_lite0", contrast="mean", metric="p_t")
-    most = max(abs(value(row, "difference")) for row in rows)
+    most = rows["difference"].abs().max()
     assert effect(34) == [pytest.approx(most, abs=5e-5)]

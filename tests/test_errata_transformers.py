@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from test_errata_measured import PAGE, effect, table, value
+from test_errata_measured import PAGE, effect, table
 from torch import Tensor
 
 from contrastlib import contrast, data, models, perturbation, published, relevance
 from contrastlib.attribution import AttentionRollout, attentions, grad_cam
-from contrastlib.rows import pick
+from contrastlib.tables import pick
 
 BIRDS, DINO = "birds_vit", "vit_small_patch14_dinov2"
 
@@ -23,20 +23,17 @@ def hard() -> tuple[models.Classifier, Tensor, Tensor]:
 
 def test_no_form_of_full_grad_is_negative_everywhere():
     """Of the complete map and six other forms, two contrasts, two classes, on two networks."""
-    rows = [row for row in pick(table("full_grad"), metric="negative everywhere") if row["map"] != "grad_cam"]
-    maps = sum(int(row["n"]) for row in rows)
-    negative = sum(round(value(row) * int(row["n"])) for row in rows)
-    assert len({row["map"] for row in rows}) == 7
-    assert effect(18)[:2] == [negative, maps]
-    share = [value(row) for row in pick(table("full_grad"), metric="negative share", classifier="birds_vgg",
-                                        map="complete", target="t1")]
-    assert effect(18)[2:] == pytest.approx(share, abs=0.006)
+    rows = pick(table("full_grad"), metric="negative everywhere").query("map != 'grad_cam'")
+    assert rows["map"].nunique() == 7
+    assert effect(18)[:2] == [(rows["value"] * rows["n"]).round().sum(), rows["n"].sum()]
+    share = pick(table("full_grad"), metric="negative share", classifier="birds_vgg", map="complete", target="t1")
+    assert effect(18)[2:] == pytest.approx(share["value"].tolist(), abs=0.006)
 
 
 def test_white_at_mid_range_changes_colours():
     rows = pick(table("full_grad"), metric="pixels of the wrong colour", map="complete", target="t1",
                 contrast="weighted")
-    assert effect(19) == pytest.approx([100 * value(row) for row in rows], abs=0.6)
+    assert effect(19) == pytest.approx((100 * rows["value"]).tolist(), abs=0.6)
     assert len(rows) == 2
 
 
@@ -57,14 +54,14 @@ def test_signed_maps_have_negative_areas_and_rectified_ones_none(hard):
     (40, "reversed gradients"), (41, "gradient of scores"), (42, "columns normalised"), (43, "probability"),
     (44, "normalised with 0.5"), (45, "twice")])
 def test_what_a_slip_does_to_the_contrastive_rollout(number, slip):
-    found = [value(pick(table("rollout_slips"), classifier=name, rectified="no", contrast="weighted", slip=slip,
-                        metric="correlation with the corrected map")[0]) for name in (BIRDS, DINO)]
+    found = [pick(table("rollout_slips"), classifier=name, rectified="no", contrast="weighted", slip=slip,
+                  metric="correlation with the corrected map")["value"].item() for name in (BIRDS, DINO)]
     assert effect(number)[:2] == pytest.approx(found, abs=0.006)
 
 
 def test_all_slips_together():
-    found = [value(pick(table("rollout_slips"), classifier=name, rectified="no", contrast="weighted",
-                        slip="as published", metric="correlation with the corrected map")[0]) for name in (BIRDS, DINO)]
+    found = [pick(table("rollout_slips"), classifier=name, rectified="no", contrast="weighted", slip="as published",
+                  metric="correlation with the corrected map")["value"].item() for name in (BIRDS, DINO)]
     assert effect(40)[2:4] == pytest.approx(found, abs=0.006)
 
 

@@ -1,5 +1,6 @@
 """What the experiments measure on a tiny network, computed a second time, plainly, for a few keys of each."""
 
+import itertools
 import math
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from contrastlib import attribution, contrast, perturbation, relevance
 from contrastlib.experiments import dominance, gradient_sign, logit_norm, masking, masking_curves
-from contrastlib.experiments.experiment import Batch, Setting, key
+from contrastlib.experiments.experiment import Batch, Setting
 from contrastlib.models import Classifier
 
 BATCH = Batch(images(), torch.tensor([5, 1, 2]))
@@ -48,19 +49,19 @@ def outcomes(rows: list[list[float]]) -> Tensor:
 
 def test_gradient_sign_has_every_combination():
     found = gradient_sign.measure(tiny(), BATCH, SETTING)
-    assert set(found) == {"before||", *(f"{name}|{epsilon}|{n}" for name in gradient_sign.CONTRASTS
-                                        for epsilon in ("0.003", "0.001") for n in (1, 2, 10))}
+    assert set(found) == {gradient_sign.BEFORE, *itertools.product(
+        gradient_sign.CONTRASTS, ("0.003", "0.001"), ("1", "2", "10"))}
     assert all(table.shape == (3, 3) for table in found.values())
 
 
 def test_gradient_sign_reads_the_true_label_before_and_after():
     classifier = tiny()
     found = gradient_sign.measure(classifier, BATCH, SETTING)
-    torch.testing.assert_close(found["before||"], outcomes(logits(classifier, BATCH.images)))
+    torch.testing.assert_close(found[gradient_sign.BEFORE], outcomes(logits(classifier, BATCH.images)))
     for name, score in {"original": contrast.original, "probability": contrast.probability,
                         "tempered 0.5": contrast.tempered(0.5), "finer": contrast.finer()}.items():
         moved = perturbation.gradient_sign(classifier, BATCH.images, BATCH.labels, score, epsilon=3e-3, steps=10)
-        torch.testing.assert_close(found[f"{name}|0.003|10"], outcomes(logits(classifier, moved)))
+        torch.testing.assert_close(found[name, "0.003", "10"], outcomes(logits(classifier, moved)))
 
 
 # --- masking: the published computation, from the layer to the mask -------------------------------------------------
@@ -180,9 +181,9 @@ def test_masking_has_every_combination():
     settings = [(budget, baseline, sign, name) for budget in names for baseline in perturbation.BASELINES
                 for sign in ("positive", "negative") for name in ("original", names[budget])
                 if budget != "swapped" or baseline == "blur"]
-    every = {key(*place, *cells) for place in places for cells in [("none", "", "", ""), *settings]}
+    every = {(*place, *cells) for place in places for cells in [("none", "", "", ""), *settings]}
     # The blur is enough for the budget whose signs are put right; whether others are there is not held.
-    assert {name for name in found if "|swapped|" not in name or "|blur|" in name} == every
+    assert {cells for cells in found if "swapped" not in cells or "blur" in cells} == every
     assert all(table.shape == (3, 2) for table in found.values())
 
 
@@ -196,14 +197,14 @@ def test_masking_measures_what_is_left_of_the_two_best_classes(target, budget, b
     found = masking.measure(classifier, BATCH, SETTING)
     before = logits(classifier, BATCH.images)
     pairs = [top_two(row) if target == "t1" else top_two(row)[::-1] for row in before]
-    untouched = found[f"last|grad_cam|{target}|none|||"]
+    untouched = found["last", "grad_cam", target, "none", "", "", ""]
     assert untouched[:, 0].tolist() == pytest.approx([relative(row, *pair) for row, pair in zip(before, pairs)])
     assert untouched[:, 1].tolist() == [1, 1, 1]
     mask = masks_of(classifier, torch.tensor([one for one, _ in pairs]), "grad_cam")[budget, sign, name]
     instead = {"blur": perturbation.blur(BATCH.images), "black": 0 * BATCH.images, "mean colour": classifier.mean,
                "channel mean": BATCH.images.mean((2, 3), keepdim=True)}[baseline]
     left = BATCH.images * mask + instead * ~mask
-    table = found[f"last|grad_cam|{target}|{budget}|{baseline}|{sign}|{name}"]
+    table = found["last", "grad_cam", target, budget, baseline, sign, name]
     assert table[:, 0].tolist() == pytest.approx(
         [relative(row, *pair) for row, pair in zip(logits(classifier, left), pairs)])
     assert table[:, 1].tolist() == pytest.approx([m.sum().item() / 64 for m in mask])
@@ -211,13 +212,14 @@ def test_masking_measures_what_is_left_of_the_two_best_classes(target, budget, b
 
 def test_a_setting_names_layers_methods_and_targets():
     setting = Setting("tiny", "none", layers=("last=grad_cam", "second"), targets=("t1",))
-    assert list(masking.places(setting, tiny())) == [("last", "grad_cam"), *(("second", m) for m in METHODS)]
-    assert list(masking.places(SETTING, tiny())) == [("last", m) for m in METHODS]
+    assert list(masking.layers_and_methods(setting, tiny())) == [
+        ("last", "grad_cam"), *(("second", m) for m in METHODS)]
+    assert list(masking.layers_and_methods(SETTING, tiny())) == [("last", m) for m in METHODS]
     found = masking.measure(tiny(), BATCH, setting)
-    assert {tuple(name.split("|")[:3]) for name in found} == {
+    assert {cells[:3] for cells in found} == {
         ("last", "grad_cam", "t1"), *(("second", method, "t1") for method in METHODS)}
     with pytest.raises(ValueError, match="'gradient' is no method that reads a layer; choose from linear_approx"):
-        list(masking.places(Setting("tiny", "none", layers=("last=gradient",)), tiny()))
+        list(masking.layers_and_methods(Setting("tiny", "none", layers=("last=gradient",)), tiny()))
 
 
 # --- masking-curves --------------------------------------------------------------------------------------------------
@@ -262,14 +264,14 @@ def test_curves_remove_pixel_after_pixel_from_one_end(target, name):
                 classifier, BATCH.images[i:i + 1], pair[0], getattr(contrast, name), layer="last")
         rising = sorted(range(64), key=lambda place: values.flatten()[place].item())
         for removed, pixels in (("lowest", rising), ("highest", rising[::-1])):
-            along = found[key("last", "linear_approximation", target, "blur", removed, name)][i]
+            along = found["last", "linear_approximation", target, "blur", removed, name][i]
             assert along.tolist() == pytest.approx(curve(classifier, i, pixels, pair))
 
 
 def test_curves_have_every_combination():
     layers = ("last=grad_cam", "second=xgrad_cam")
     found = masking_curves.measure(tiny(), BATCH, Setting("tiny", "none", layers=layers, normalised=("second",)))
-    assert set(found) == {key(layer, method, target, "blur", removed, name)
+    assert set(found) == {(layer, method, target, "blur", removed, name)
                           for layer, method in (("last", "grad_cam"), ("second", "xgrad_cam"))
                           for target in ("t1", "t2") for removed in ("highest", "lowest")
                           for name in ("original", "weighted", "normalised") if (layer, name) != ("last", "normalised")}
@@ -305,7 +307,7 @@ def test_a_map_of_zeros_stays_zero_when_it_is_normalised():
 def test_logit_norm_is_the_length_of_the_gradient_behind_the_normalisation():
     classifier = Classifier(seeded(Tiny).double(), input_size=8, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.5))
     found = logit_norm.measure(classifier, BATCH, SETTING)
-    assert set(found) == {"logit and norm"}
+    assert set(found) == {logit_norm.POINTS}
     for i, image in enumerate(BATCH.images):
         z = ((image - torch.tensor([0.5, 0.4, 0.3])[:, None, None]) / torch.tensor([0.2, 0.3, 0.5])[:, None, None])
         points = []
@@ -316,7 +318,7 @@ def test_logit_norm_is_the_length_of_the_gradient_behind_the_normalisation():
             points.append((y.item(), math.sqrt(sum(v * v for v in gradient.flatten().tolist()))))
         points.sort(reverse=True)
         side_by_side = [*(y for y, _ in points), *(norm for _, norm in points)]
-        assert found["logit and norm"][i].tolist() == pytest.approx(side_by_side, rel=1e-5)
+        assert found[logit_norm.POINTS][i].tolist() == pytest.approx(side_by_side, rel=1e-5)
 
 
 def test_logit_norm_looks_at_the_ranks_of_the_review():
@@ -329,7 +331,7 @@ def test_logit_norm_looks_at_the_ranks_of_the_review():
     assert ranks[-50:] == list(range(950, 1000))
     assert list(logit_norm.ranks(6)) == [0, 1, 2, 3, 4, 5]
     x = images(1, 16)
-    found = logit_norm.measure(pooled(1000), Batch(x, torch.tensor([0])), SETTING)["logit and norm"]
+    found = logit_norm.measure(pooled(1000), Batch(x, torch.tensor([0])), SETTING)[logit_norm.POINTS]
     falling = sorted(logits(pooled(1000), x)[0], reverse=True)
     assert found.shape == (1, 290)
     assert found[0, :145].tolist() == pytest.approx([falling[r] for r in ranks], rel=1e-5)
@@ -341,7 +343,7 @@ def test_dominance_compares_the_maps_of_the_most_probable_class():
     found = dominance.measure(classifier, BATCH, setting)
     for i, row in enumerate(logits(classifier, BATCH.images)):
         t, p = row.index(max(row)), max(softmax(row))
-        assert found["log-odds"][i].tolist() == pytest.approx([math.log(p / (1 - p))], rel=1e-5)
+        assert found[dominance.LOG_ODDS][i].tolist() == pytest.approx([math.log(p / (1 - p))], rel=1e-5)
         x = BATCH.images[i:i + 1]
         original, weighted, probability = (
             attribution.grad_cam(classifier, x, t, score, layer="last", upsample=False).flatten().numpy()
@@ -350,7 +352,7 @@ def test_dominance_compares_the_maps_of_the_most_probable_class():
         pairs = ((original, weighted), (probability, weighted), (normalised, weighted), (normalised, original))
         others = np.linalg.norm(weighted - original) / np.linalg.norm(original)
         expected = [*(np.corrcoef(*pair)[0, 1] for pair in pairs), others, (original > 0).mean(), (weighted > 0).mean()]
-        assert found["metrics"][i].tolist() == pytest.approx(expected, rel=1e-5)
+        assert found[dominance.FOUND][i].tolist() == pytest.approx(expected, rel=1e-5)
 
 
 def test_dominance_reads_the_first_place_of_a_setting():
@@ -358,7 +360,7 @@ def test_dominance_reads_the_first_place_of_a_setting():
     found = dominance.measure(tiny(), BATCH, setting)
     maps = attribution.xgrad_cam.class_maps(tiny(), BATCH.images, layer="second")
     original = maps.combine(contrast.original, maps.logits.argmax(-1))
-    torch.testing.assert_close(found["metrics"][:, 5].double(), (original > 0).double().mean((1, 2, 3)))
+    torch.testing.assert_close(found[dominance.FOUND][:, 5].double(), (original > 0).double().mean((1, 2, 3)))
 
 
 class Flat(nn.Module):
@@ -376,6 +378,6 @@ class Flat(nn.Module):
 def test_constant_maps_have_no_correlation():
     classifier = Classifier(seeded(Flat).double(), input_size=8, mean=0, std=1)
     setting = Setting("flat", "none", layers=("layer=grad_cam",))
-    found = dominance.measure(classifier, BATCH, setting)["metrics"]
+    found = dominance.measure(classifier, BATCH, setting)[dominance.FOUND]
     assert found[:, :4].isnan().all()
     assert found[:, 4:].isfinite().all()

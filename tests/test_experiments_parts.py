@@ -4,17 +4,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from dataset_files import cub
 from PIL import Image
 
-from contrastlib.data import DataWarning, birds
-from contrastlib.data.dataset import Problem, UnreadableImageError, to_tensor
-from contrastlib.experiments import runner
-from contrastlib.experiments.experiment import Experiment, Setting
-from contrastlib.experiments.registry import EXPERIMENTS, by_name
-from contrastlib.experiments.runner import Options
+from contrastlib.data import DataWarning, Problem, UnreadableImageError, birds, to_tensor
+from contrastlib.experiments import Experiment, Setting, by_name, runner
 
 SMALL = Setting("birds_vgg", "drawn_birds", "hard", limit=7, shard=3, layers=("features.27=grad_cam",))
 POSITIONS = [[0, 228, 457], [685, 914, 1142], [1371]]  # seven of 1600, spread evenly
@@ -24,14 +21,14 @@ def looking(seen: list, wants_parts: bool = True) -> Experiment:
     """An experiment that keeps its batches."""
     def measure(_classifier, batch, _setting):
         seen.append(batch)
-        return {"area": batch.images.mean((1, 2, 3))[:, None]}
+        return {("area",): batch.images.mean((1, 2, 3))[:, None]}
 
     measure.__module__ = by_name("dominance").module  # whose code counts as its own
-    return Experiment("looking", "", "looking.csv", measure, lambda _values: [], wants_parts=wants_parts)
+    return Experiment("looking", "", measure, lambda _values: pd.DataFrame({"value": []}), wants_parts=wants_parts)
 
 
 def run(experiment: Experiment, folder: Path, setting: Setting = SMALL, **options) -> None:
-    runner.run(experiment, setting, Options(folder, device="cpu", **options))
+    runner.run(experiment, setting, folder, device="cpu", **options)
 
 
 def forbidden(*_arguments):
@@ -57,8 +54,8 @@ def test_parts_come_with_the_images_that_they_belong_to(tmp_path, workers):
 
 
 def test_only_an_experiment_that_wants_them_pays_for_them(tmp_path, monkeypatch):
-    assert not any(experiment.wants_parts for name, experiment in EXPERIMENTS.items()
-                   if name in ("gradient-sign", "masking", "masking-curves", "logit-norm", "dominance"))
+    assert not any(by_name(name).wants_parts
+                   for name in ("gradient-sign", "masking", "masking-curves", "logit-norm", "dominance"))
     monkeypatch.setattr(birds.DrawnBirds, "parts", forbidden)
     seen = []
     run(looking(seen, wants_parts=False), tmp_path / "run")

@@ -1,15 +1,16 @@
 """The tables that the experiments' numbers become, from numbers small enough to be added up by hand."""
 
 import math
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor
 
+from contrastlib.evaluation import averages, resampled_counts, summarise
 from contrastlib.experiments import dominance, gradient_sign, logit_norm, masking, masking_curves
-from contrastlib.experiments.experiment import Row, estimates, key, number, parts
-from contrastlib.uncertainty import resampled_counts
 
 ENDS = ("difference", "low", "high")
 
@@ -18,13 +19,21 @@ def f32(*rows: list[float]) -> Tensor:
     return torch.tensor(np.array(rows), dtype=torch.float32)
 
 
-def find(rows: list[Row], **cells: str) -> Row:
-    (row,) = [row for row in rows if all(row[name] == value for name, value in cells.items())]
+Row = dict[str, Any]
+
+
+def find(rows: pd.DataFrame, **cells: str) -> Row:
+    """The only row with these cells."""
+    (row,) = [row for row in rows.to_dict("records") if all(row[name] == value for name, value in cells.items())]
     return row
 
 
 def numbers(row: Row, *names: str) -> list[float]:
     return [float(row[name]) for name in names]
+
+
+def compared_with_nothing(row: Row) -> bool:
+    return all(math.isnan(row[name]) for name in ENDS)
 
 
 def bootstrapped(values: list[float]) -> list[float]:
@@ -37,48 +46,63 @@ def bootstrapped(values: list[float]) -> list[float]:
 # --- what all of them share ------------------------------------------------------------------------------------------
 
 
-def test_cells_go_into_a_key_and_come_out_again():
-    assert key("weighted", 0.003, 10) == "weighted|0.003|10"
-    assert parts(key("before", "", "")) == ["before", "", ""]
-
-
-def test_numbers_have_six_digits():
-    assert [number(v) for v in (0.123456789, 1234567.0, 2.0, 0.0, -1e-9)] == [
-        "0.123457", "1.23457e+06", "2", "0", "-1e-09"]
-
-
-def test_estimates_by_hand():
+def test_a_summary_by_hand():
     one, two = torch.tensor([1.0, 2.0, 6.0]), torch.tensor([1.0, 1.0, 1.0])
-    alone, compared = estimates([one, one], [None, two])
-    assert numbers(alone, "value", "se") == pytest.approx([3, math.sqrt(14 / 2 / 3)], rel=1e-5)
-    assert [alone[name] for name in ENDS] == ["", "", ""]
-    assert alone["n"] == compared["n"] == "3"
+    rows = summarise({("a", "x"): one, ("b", "x"): two, ("a", "y"): one}, ("who", "where"), compare="who", to="b")
+    assert list(rows.columns) == ["who", "where", "value", "se", *ENDS, "n"]
+    assert rows[["who", "where"]].to_numpy().tolist() == [["a", "x"], ["b", "x"], ["a", "y"]]
+    compared, reference, alone = rows.to_dict("records")
+    assert numbers(alone, "value", "se", "n") == pytest.approx([3, math.sqrt(14 / 2 / 3), 3], rel=1e-5)
+    assert compared_with_nothing(alone)  # there is no b at y
+    assert compared_with_nothing(reference)
     # The difference is this one minus the reference: 0, 1, 5.
-    assert numbers(compared, "value", "difference") == pytest.approx([3, 2], rel=1e-5)
+    assert numbers(compared, "value", "difference", "n") == pytest.approx([3, 2, 3], rel=1e-5)
     assert numbers(compared, "low", "high") == pytest.approx(bootstrapped([0, 1, 5]), rel=1e-5)
+
+
+def test_a_summary_leaves_out_what_one_of_the_two_does_not_know():
+    values = {("a",): torch.tensor([1.0, math.nan, 3.0, 5.0]), ("b",): torch.tensor([0.0, 0.0, math.inf, 1.0]),
+              ("c",): torch.full((4,), math.nan)}
+    rows = summarise(values, ("who",), compare="who", to="b")
+    assert rows["who"].tolist() == ["a", "b"]
+    assert numbers(find(rows, who="a"), "value", "difference", "n") == [3, 2.5, 2]
+    assert numbers(find(rows, who="b"), "value", "n") == pytest.approx([1 / 3, 3], rel=1e-5)
+    assert summarise({("c",): values["c",]}, ("who",)).empty
+
+
+def test_references_may_be_anything():
+    one, two = torch.tensor([1.0, 2.0, 6.0]), torch.tensor([2.0, 2.0, 2.0])
+    row = find(summarise({("a",): one}, ("who",), references={("a",): two}))
+    assert numbers(row, "value", "difference") == [3, 1]
+
+
+def test_averages_have_intervals_of_their_own():
+    row = find(averages({("a",): torch.tensor([1.0, 2.0, 6.0])}, ("who",)))
+    assert list(row) == ["who", "value", "low", "high", "n"]
+    assert numbers(row, "value", "low", "high") == pytest.approx([3, *bootstrapped([1, 2, 6])], rel=1e-5)
 
 
 # --- gradient-sign ---------------------------------------------------------------------------------------------------
 
 BEFORE = f32([1, 0.5, 2], [0, 0.25, 1])
-PUSHED = {"before||": BEFORE, "original|0.003|1": f32([1, 0.75, 4], [0, 0.25, 2]),
-          "weighted|0.003|1": f32([1, 0.875, 3], [1, 0.75, 1.5]), "original|0.001|2": BEFORE,
-          "weighted|0.001|2": f32([1, 0.5, 2], [0, 0.5, 1])}
+PUSHED = {("before", "", ""): BEFORE, ("original", "0.003", "1"): f32([1, 0.75, 4], [0, 0.25, 2]),
+          ("weighted", "0.003", "1"): f32([1, 0.875, 3], [1, 0.75, 1.5]), ("original", "0.001", "2"): BEFORE,
+          ("weighted", "0.001", "2"): f32([1, 0.5, 2], [0, 0.5, 1])}
 
 
 def test_pushes_become_rows():
     rows = gradient_sign.rows(PUSHED)
     assert len(rows) == 5 * 3
-    assert all(list(row) == ["contrast", "epsilon", "steps", "metric", "value", "se", *ENDS, "n"] for row in rows)
-    assert {key(row["contrast"], row["epsilon"], row["steps"]) for row in rows} == set(PUSHED)
-    assert all(row["n"] == "2" for row in rows)
+    assert list(rows.columns) == ["contrast", "epsilon", "steps", "metric", "value", "se", *ENDS, "n"]
+    assert set(zip(rows["contrast"], rows["epsilon"], rows["steps"])) == set(PUSHED)
+    assert (rows["n"] == 2).all()
 
 
 def test_pushes_are_changes_and_what_was_before_is_not():
     rows = gradient_sign.rows(PUSHED)
     before = find(rows, contrast="before", metric="p_t")
     assert numbers(before, "value", "se") == pytest.approx([0.375, 0.125], rel=1e-5)
-    assert [before[name] for name in ENDS] == ["", "", ""]
+    assert compared_with_nothing(before)
     expected = {("original", "accuracy"): [0, 0], ("original", "p_t"): [0.125, 0.125], ("original", "y_t"): [1.5, 0.5],
                 ("weighted", "accuracy"): [0.5, 0.5], ("weighted", "p_t"): [0.4375, 0.0625],
                 ("weighted", "y_t"): [0.75, 0.25]}
@@ -95,34 +119,34 @@ def test_pushes_are_compared_with_original_image_by_image():
     assert numbers(row, *ENDS) == pytest.approx([-0.75, -1, -0.5], rel=1e-5)
     row = find(rows, contrast="weighted", epsilon="0.001", steps="2", metric="p_t")  # its own setting: 0, 0.25
     assert numbers(row, *ENDS) == pytest.approx([0.125, 0, 0.25], rel=1e-5)
-    assert all(row[name] == "" for row in rows if row["contrast"] == "original" for name in ENDS)
+    assert rows.loc[rows["contrast"] == "original", [*ENDS]].isna().all(axis=None)
 
 
 # --- masking and its curves ------------------------------------------------------------------------------------------
 
 MASKED = {
-    "last|grad_cam|t1|none|||": f32([0.75, 1], [0.25, 1]),
-    "last|grad_cam|t1|published|blur|positive|original": f32([0.5, 0.25], [0.25, 0.75]),
-    "last|grad_cam|t1|published|blur|positive|probability": f32([1, 0.5], [0.25, 1]),
-    "last|grad_cam|t1|caption|blur|positive|original": f32([0, 0.25], [0.25, 0.75]),
-    "last|grad_cam|t1|caption|blur|positive|weighted": f32([0.25, 0.5], [1, 1]),
+    ("last", "grad_cam", "t1", "none", "", "", ""): f32([0.75, 1], [0.25, 1]),
+    ("last", "grad_cam", "t1", "published", "blur", "positive", "original"): f32([0.5, 0.25], [0.25, 0.75]),
+    ("last", "grad_cam", "t1", "published", "blur", "positive", "probability"): f32([1, 0.5], [0.25, 1]),
+    ("last", "grad_cam", "t1", "caption", "blur", "positive", "original"): f32([0, 0.25], [0.25, 0.75]),
+    ("last", "grad_cam", "t1", "caption", "blur", "positive", "weighted"): f32([0.25, 0.5], [1, 1]),
 }
 
 
 def test_masks_become_rows():
     rows = masking.rows(MASKED)
     columns = ["layer", "method", "target", "budget", "baseline", "keep", "contrast", "kept", "value", "se", *ENDS, "n"]
-    assert all(list(row) == columns for row in rows)
-    assert [key(*(row[name] for name in columns[:7])) for row in rows] == list(MASKED)
-    assert all(row["n"] == "2" for row in rows)
-    assert [float(row["kept"]) for row in rows] == [1, 0.5, 0.75, 0.5, 0.75]
-    assert [float(row["value"]) for row in rows] == [0.5, 0.375, 0.625, 0.125, 0.625]
-    assert [float(row["se"]) for row in rows] == [0.25, 0.125, 0.375, 0.125, 0.375]
+    assert list(rows.columns) == columns
+    assert list(rows[columns[:7]].itertuples(index=False, name=None)) == list(MASKED)
+    assert (rows["n"] == 2).all()
+    assert rows["kept"].tolist() == [1, 0.5, 0.75, 0.5, 0.75]
+    assert rows["value"].tolist() == [0.5, 0.375, 0.625, 0.125, 0.625]
+    assert rows["se"].tolist() == [0.25, 0.125, 0.375, 0.125, 0.375]
 
 
 def test_masks_are_compared_with_original_of_their_own_budget():
     rows = masking.rows(MASKED)
-    assert [row["difference"] for row in rows] == ["", "", "0.25", "", "0.5"]
+    assert rows["difference"].fillna(-1).tolist() == [-1, -1, 0.25, -1, 0.5]
     assert numbers(find(rows, contrast="probability"), "low", "high") == [0, 0.5]   # 1 - 0.5, 0.25 - 0.25
     assert numbers(find(rows, contrast="weighted"), "low", "high") == [0.25, 0.75]  # 0.25 - 0, 1 - 0.25
 
@@ -130,16 +154,16 @@ def test_masks_are_compared_with_original_of_their_own_budget():
 def test_curves_become_rows_with_their_area():
     shares = np.array(masking_curves.SHARES)
     falling, level = [1 - shares, 0.5 - 0.5 * shares], [0 * shares + 0.5, 0 * shares + 0.75]
-    names = ("last|grad_cam|t2|blur|lowest|original", "last|grad_cam|t2|blur|lowest|normalised")
+    names = [("last", "grad_cam", "t2", "blur", "lowest", which) for which in ("original", "normalised")]
     rows = masking_curves.rows({names[0]: f32(*falling), names[1]: f32(*level)})
     columns = ["layer", "method", "target", "baseline", "removed", "contrast", "share", "value", "se", *ENDS, "n"]
-    assert all(list(row) == columns for row in rows)
-    assert [row["share"] for row in rows] == 2 * [*map(str, shares.tolist()), "area"]
-    assert {key(*(row[name] for name in columns[:6])) for row in rows} == set(names)
+    assert list(rows.columns) == columns
+    assert rows["share"].tolist() == 2 * [*map(str, shares.tolist()), "area"]
+    assert set(rows[columns[:6]].itertuples(index=False, name=None)) == set(names)
     # Areas of the falling lines: 1/2 and 1/4. Their average falls from 3/4 to 0, so that its area is 3/8.
     area = find(rows, contrast="original", share="area")
     assert numbers(area, "value", "se") == pytest.approx([0.375, 0.125], rel=1e-5)
-    assert [area[name] for name in ENDS] == ["", "", ""]
+    assert compared_with_nothing(area)
     other = find(rows, contrast="normalised", share="area")
     assert numbers(other, "value", *ENDS) == pytest.approx([0.625, 0.25, 0, 0.5], rel=1e-5, abs=1e-6)
     place = find(rows, contrast="normalised", share="0.3")  # 0.5 - 0.7 and 0.75 - 0.35
@@ -178,15 +202,15 @@ def test_an_image_that_counts_twice_is_there_twice():
     torch.testing.assert_close(logit_norm.fit(logits, norms, counts), torch.tensor([[a, b, c]]))
 
 
-def norm_rows() -> list[Row]:
-    return logit_norm.rows({"logit and norm": torch.cat(cloud(), dim=1)})
+def norm_rows() -> pd.DataFrame:
+    return logit_norm.rows({logit_norm.POINTS: torch.cat(cloud(), dim=1)})
 
 
 def test_norms_become_rows():
     rows = norm_rows()
-    assert all(list(row) == ["kind", "name", "at", "value", "low", "high", "n"] for row in rows)
-    assert [row["kind"] for row in rows] == 4 * ["fit"] + 24 * ["bin"] + 2 * ["ratio"]
-    assert [row["name"] for row in rows if row["kind"] != "bin"] == [
+    assert list(rows.columns) == ["kind", "name", "at", "value", "low", "high", "n"]
+    assert rows["kind"].tolist() == 4 * ["fit"] + 24 * ["bin"] + 2 * ["ratio"]
+    assert rows.loc[rows["kind"] != "bin", "name"].tolist() == [
         "constant", "linear", "quadratic", "share explained", "first over second", "first over tenth"]
 
 
@@ -205,12 +229,13 @@ def test_the_fit_has_intervals_over_images():
     share = 1 - ((norms.numpy() - fitted) ** 2).sum() / ((norms.numpy() - norms.numpy().mean()) ** 2).sum()
     row = find(rows, name="share explained")
     assert float(row["value"]) == pytest.approx(share, rel=1e-4)
-    assert (row["low"], row["high"], row["n"]) == ("", "", "60")
+    assert math.isnan(row["low"] + row["high"])
+    assert row["n"] == 60
 
 
 def test_bins_have_equally_many_points():
     rows, (logits, norms) = norm_rows(), cloud()
-    bins = [row for row in rows if row["kind"] == "bin"]
+    bins = rows[rows["kind"] == "bin"].to_dict("records")
     assert [int(row["n"]) for row in bins] == 12 * [3] + 12 * [2]
     points = sorted(zip(logits.flatten().tolist(), norms.flatten().tolist(), strict=True))
     for row in bins:
@@ -222,8 +247,8 @@ def test_bins_have_equally_many_points():
 
 
 def test_fewer_points_than_bins_are_a_bin_each():
-    rows = logit_norm.rows({"logit and norm": f32([3, 1, 2, 4, 2, 5])})
-    bins = [row for row in rows if row["kind"] == "bin"]
+    rows = logit_norm.rows({logit_norm.POINTS: f32([3, 1, 2, 4, 2, 5])})
+    bins = rows[rows["kind"] == "bin"].to_dict("records")
     assert [numbers(row, "at", "value", "low", "high", "n") for row in bins] == [
         [1, 2, 2, 2, 1], [2, 5, 5, 5, 1], [3, 4, 4, 4, 1]]
 
@@ -238,8 +263,9 @@ def test_ratios_are_taken_image_by_image():
 
 
 def test_there_is_no_tenth_of_three_classes():
-    rows = logit_norm.rows({"logit and norm": f32([3, 1, 2, 4, 2, 5])})
-    assert [(row["name"], row["value"]) for row in rows if row["kind"] == "ratio"] == [("first over second", "2")]
+    rows = logit_norm.rows({logit_norm.POINTS: f32([3, 1, 2, 4, 2, 5])})
+    ratios = rows[rows["kind"] == "ratio"]
+    assert ratios[["name", "value"]].to_numpy().tolist() == [["first over second", 2]]
 
 
 # --- dominance -------------------------------------------------------------------------------------------------------
@@ -248,11 +274,11 @@ def test_there_is_no_tenth_of_three_classes():
 def test_dominance_goes_bin_by_bin_and_over_all():
     log_odds = f32([-1.0], [0.0], [0.5], [20.0])
     found = torch.arange(28, dtype=torch.float32).view(4, 7)
-    rows = dominance.rows({"log-odds": log_odds, "metrics": found})
-    assert all(list(row) == ["from", "to", "metric", "value", "low", "high", "n"] for row in rows)
-    places = list(dict.fromkeys((row["from"], row["to"]) for row in rows))
+    rows = dominance.rows({dominance.LOG_ODDS: log_odds, dominance.FOUND: found})
+    assert list(rows.columns) == ["from", "to", "metric", "value", "low", "high", "n"]
+    places = list(dict.fromkeys(zip(rows["from"], rows["to"])))
     assert places == [("-inf", "0"), ("0", "1"), ("17", "inf"), ("-inf", "inf")]
-    assert [row["metric"] for row in rows] == 4 * list(dominance.METRICS)
+    assert rows["metric"].tolist() == 4 * list(dominance.METRICS)
     for m, metric in enumerate(dominance.METRICS):
         column = [float(m), 7.0 + m, 14.0 + m, 21.0 + m]
         for place, drawn in zip(places, (column[:1], column[1:3], column[3:], column), strict=True):
@@ -263,8 +289,8 @@ def test_dominance_goes_bin_by_bin_and_over_all():
 
 def test_every_log_odds_is_in_one_bin():
     log_odds = torch.linspace(-40, 40, 321)[:, None]
-    rows = dominance.rows({"log-odds": log_odds, "metrics": torch.zeros(321, 7)})
-    counts = [int(row["n"]) for row in rows if row["metric"] == dominance.METRICS[0]]
+    rows = dominance.rows({dominance.LOG_ODDS: log_odds, dominance.FOUND: torch.zeros(321, 7)})
+    counts = rows.loc[rows["metric"] == dominance.METRICS[0], "n"].tolist()
     assert counts[-1] == sum(counts[:-1]) == 321
     assert len(counts) == len(dominance.EDGES)  # one bin less than edges, and all together
 
@@ -273,9 +299,9 @@ def test_images_without_a_correlation_do_not_count():
     found = torch.ones(3, 7)
     found[0, 0], found[1, 0], found[:, 3] = math.nan, 0.5, math.nan
     found[2, 4] = math.inf
-    rows = dominance.rows({"log-odds": torch.full((3, 1), 2.5), "metrics": found})
+    rows = dominance.rows({dominance.LOG_ODDS: torch.full((3, 1), 2.5), dominance.FOUND: found})
     row = find(rows, metric="correlation original weighted", **{"from": "2"})
     assert numbers(row, "value", "n") == [0.75, 2]
-    assert find(rows, metric="norm of the others over the target", **{"from": "2"})["n"] == "2"
-    assert not [row for row in rows if row["metric"] == "correlation normalised original"]
-    assert find(rows, metric="positive share weighted", **{"from": "2"})["n"] == "3"
+    assert find(rows, metric="norm of the others over the target", **{"from": "2"})["n"] == 2
+    assert "correlation normalised original" not in set(rows["metric"])
+    assert find(rows, metric="positive share weighted", **{"from": "2"})["n"] == 3

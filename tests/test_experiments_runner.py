@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from dataclasses import replace
@@ -15,22 +16,21 @@ import safetensors.torch
 import torch
 from dataset_files import cub, write
 from PIL import Image
+from torch.distributed import HashStore
 
-from contrastlib import models, results
-from contrastlib.data import DataWarning
+from contrastlib import data, experiments, models, tables
+from contrastlib.data import DataWarning, birds
+from contrastlib.experiments import Setting, by_name, provenance, runner
 from contrastlib.experiments import __main__ as cli
-from contrastlib.experiments import code, runner, shards
-from contrastlib.experiments.experiment import Setting
-from contrastlib.experiments.registry import by_name
-from contrastlib.experiments.runner import Options
-from contrastlib.experiments.shards import ChangedRunError, ShardWarning
+from contrastlib.experiments.runner import ChangedRunError
+from contrastlib.experiments.shards import ShardWarning
 
 DOMINANCE = by_name("dominance")
 SMALL = Setting("birds_vgg", "drawn_birds", "hard", limit=12, layers=("features.27=grad_cam",), shard=5)
 
 
 def run(folder: Path, setting: Setting = SMALL, experiment=DOMINANCE, report=None, **options):
-    return runner.run(experiment, setting, Options(folder, device="cpu", **options), report)
+    return runner.run(experiment, setting, folder, device="cpu", report=report, **options)
 
 
 def table(folder: Path) -> bytes:
@@ -49,13 +49,13 @@ def finished(tmp_path_factory) -> Path:
 
 
 def test_rows_say_what_they_are_about_and_what_made_them(finished):
-    rows = results.load(finished / "rows.csv")
-    assert {(row["classifier"], row["data set"], row["split"], row["images"], row["precision"]) for row in rows} == {
-        ("birds_vgg", "drawn_birds", "hard", "all", "float32")}
+    rows = tables.load(finished / "rows.csv")
+    assert rows[["classifier", "data set", "split", "images", "precision"]].drop_duplicates().to_numpy().tolist() == [
+        ["birds_vgg", "drawn_birds", "hard", "all", "float32"]]
     (about,) = json.loads((finished / "rows.json").read_text(encoding="utf8")).values()
     assert about["images"] == 12
     assert about["left_out"] == 0
-    assert about["code"] == code.digest("contrastlib.experiments.dominance")
+    assert about["code"] == provenance.digest("contrastlib.experiments.dominance")
     assert about["accepted_changes"] == []
     assert about["seconds"] > 0
     assert about["setting"]["limit"] == 12
@@ -103,19 +103,28 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(finished, tmp_path):
 
 def test_progress_counts_images_of_all_shards(tmp_path):
     seen = []
-    run(tmp_path / "run", report=lambda done, total, seconds: seen.append((done, total, seconds > 0)))
-    assert seen == [(5, 12, True), (10, 12, True), (12, 12, True)]
+    run(tmp_path / "run", report=lambda *step: seen.append(step))
+    assert seen[0] == ("loading birds_vgg and drawn_birds", 0, 0)  # before anything is read
+    assert seen[-4:] == [("dominance", done, 12) for done in (0, 5, 10, 12)]
 
 
-def test_a_rule_predicts_once_however_often_the_run_goes_on(tmp_path, monkeypatch):
+@pytest.fixture
+def few_birds(monkeypatch):
+    """Rules need predictions of the whole data set."""
+    monkeypatch.setattr(data, "load", lambda *_: birds.DrawnBirds("hard", 48))
+
+
+@pytest.mark.usefixtures("few_birds")
+def test_a_rule_predicts_once_however_often_the_run_goes_on(tmp_path):
     setting = replace(SMALL, rule="p2>0.1", limit=3)
     run(tmp_path / "run", setting)
     before = table(tmp_path / "run")
-    monkeypatch.setattr("contrastlib.selection._logits", None)  # whoever calls it fails
+    (kept,) = (tmp_path / "run/predictions").rglob("*.safetensors")
+    written = kept.stat().st_mtime_ns
     run(tmp_path / "run", setting)
+    run(tmp_path / "run", setting, restart=True)
     assert table(tmp_path / "run") == before
-    with pytest.raises(TypeError):
-        run(tmp_path / "run", setting, restart=True)
+    assert kept.stat().st_mtime_ns == written  # they say of which network, data and code they are
 
 
 def test_a_damaged_shard_is_computed_again(finished, tmp_path):
@@ -154,7 +163,7 @@ def test_another_experiment_is_refused(finished):
 
 
 def test_changed_code_is_refused(finished, monkeypatch):
-    monkeypatch.setattr(code, "digest", lambda _module: "another")
+    monkeypatch.setattr(provenance, "digest", lambda _module: "another")
     refused(finished, "code was .* and is another")
 
 
@@ -178,13 +187,13 @@ def test_a_change_can_be_accepted_and_then_the_rows_say_so(tmp_path, monkeypatch
     folder = tmp_path / "run"
     run(folder)
     written(folder)[0].unlink()
-    monkeypatch.setattr(code, "digest", lambda _module: "another")
+    monkeypatch.setattr(provenance, "digest", lambda _module: "another")
     run(folder, accept=True)
     (about,) = json.loads((folder / "rows.json").read_text(encoding="utf8")).values()
     assert len(about["accepted_changes"]) == 1
     assert "code was" in about["accepted_changes"][0]
     run(folder)  # accepted once, not asked again
-    assert len(shards.accepted(folder)) == 1
+    assert len(json.loads((folder / "run.json").read_text(encoding="utf8"))["accepted"]) == 1
 
 
 def test_a_run_can_be_begun_anew(tmp_path):
@@ -193,8 +202,8 @@ def test_a_run_can_be_begun_anew(tmp_path):
     write(folder / "notes.txt", "mine")
     run(folder, replace(SMALL, limit=6), restart=True)
     assert [path.name for path in written(folder)] == ["000000.safetensors", "000001.safetensors"]
-    rows = results.load(folder / "rows.csv")
-    assert {row["n"] for row in rows if (row["from"], row["to"]) == ("-inf", "inf")} == {"6"}
+    rows = tables.pick(tables.load(folder / "rows.csv"), **{"from": "-inf", "to": "inf"})
+    assert set(rows["n"]) == {6}
     assert (folder / "notes.txt").read_text() == "mine"
 
 
@@ -208,11 +217,60 @@ def test_a_damaged_record_is_refused(tmp_path):
     refused(tmp_path, "is damaged")
 
 
+def test_accepted_changes_never_cost_images(tmp_path):
+    """Shards of another size hold other images, and are computed again."""
+    folder = tmp_path / "run"
+    whole = run(folder)
+    with pytest.warns(ShardWarning, match="is of something else: its images"):
+        rows = run(folder, replace(SMALL, shard=4), accept=True)
+    assert rows["n"].tolist() == whole["n"].tolist()
+    (about,) = json.loads((folder / "rows.json").read_text(encoding="utf8")).values()
+    assert about["accepted_changes"] == ["the setting shard was 5 and is 4"]
+    assert about["left_out"] == 0
+
+
+def test_restarting_deletes_nothing_that_no_run_wrote(tmp_path):
+    other, own = tmp_path / "models", tmp_path / "run"
+    run(own)
+    strangers = [other / "shards" / "model-00001-of-00002.safetensors", other / "rows.csv", own / "rows.md",
+                 own / "shards" / "model.safetensors"]
+    for path in strangers:
+        write(path, "precious")
+    run(own, restart=True)
+    refused(other, "holds no run .* but rows.csv: give another --output", restart=True)
+    assert all(path.read_text() == "precious" for path in strangers)
+
+
+@pytest.mark.usefixtures("few_birds")
+def test_nothing_is_deleted_before_all_has_been_checked(tmp_path):
+    run(tmp_path)
+    kept = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(ValueError, match="selects none"):
+        run(tmp_path, replace(SMALL, rule="p2>0.9"), restart=True)
+    assert {path: content for path, content in kept.items() if path.read_bytes() == content} == kept
+
+
+@pytest.mark.parametrize("rule", ["", "p2>0.1"])
+@pytest.mark.usefixtures("few_birds")
+def test_a_run_that_ended_while_it_was_set_up_goes_on(tmp_path, monkeypatch, rule):
+    def full(*_, **_kinds):
+        raise OSError(28, "No space left on device")
+
+    folder, setting = tmp_path / "run", replace(SMALL, rule=rule, limit=3)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", full)
+        with pytest.raises(OSError, match=r"No space left on device: '.*run\.json'"):
+            run(folder, setting)
+    write(folder / ".run.json.123.writing", "{")  # what is left when it is killed in the middle
+    assert len(run(folder, setting))
+
+
 # --- bad input -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("few_birds")
 def test_a_rule_that_selects_nothing(tmp_path):
-    with pytest.raises(ValueError, match=r"p2>0\.9 selects none of the 1600 images"):
+    with pytest.raises(ValueError, match=r"p2>0\.9 selects none of the 48 images"):
         run(tmp_path / "run", replace(SMALL, rule="p2>0.9"))
 
 
@@ -250,10 +308,10 @@ def test_an_image_that_cannot_be_read_is_left_out_and_counted(tmp_path):
 
 def test_mixed_precision_changes_little_and_is_named(finished, tmp_path):
     run(tmp_path / "run", replace(SMALL, precision="bfloat16"))
-    exact, mixed = results.load(finished / "rows.csv"), results.load(tmp_path / "run/rows.csv")
-    assert {row["precision"] for row in mixed} == {"bfloat16"}
+    exact, mixed = tables.load(finished / "rows.csv"), tables.load(tmp_path / "run/rows.csv")
+    assert set(mixed["precision"]) == {"bfloat16"}
     def of(rows):
-        return {row["metric"]: float(row["value"]) for row in rows if (row["from"], row["to"]) == ("-inf", "inf")}
+        return tables.pick(rows, **{"from": "-inf", "to": "inf"}).set_index("metric")["value"].to_dict()
     assert of(mixed) != of(exact)
     assert of(mixed)["positive share original"] == pytest.approx(of(exact)["positive share original"], abs=0.1)
 
@@ -338,7 +396,7 @@ def test_status_says_how_far_a_run_is_and_whether_the_code_has_changed(finished,
     assert status == 0
     assert "3 of 3 shards of 12 images, rows written; code unchanged since" in out
     assert "rows.csv: birds_vgg, drawn_birds, hard, all, float32; 12 images" in out
-    monkeypatch.setattr(code, "digest", lambda _module: "another")
+    monkeypatch.setattr(provenance, "digest", lambda _module: "another")
     assert "code has changed since" in spoken(capsys, "status", str(finished))[1]
     assert "no runs in runs/" in spoken(capsys, "status")[1]
 
@@ -358,20 +416,23 @@ def test_bad_words_are_refused_in_one_line(words, said, capsys, monkeypatch, tmp
     monkeypatch.chdir(tmp_path)
     status, _, err = spoken(capsys, *words)
     assert status == 2
-    assert err.startswith("contrastlib.experiments: ")
-    assert err.count("\n") == 1
-    assert said in err
+    *steps, last = err.splitlines()
+    assert last.startswith("contrastlib.experiments: ")
+    assert said in last
+    assert all(step.startswith("dominance: ") for step in steps)
 
 
 def test_progress_tells_the_time_left(capsys, monkeypatch):
-    now = iter([100.0, 110.0, 130.0, 131.0])
+    now = iter([99.0, 100.0, 110.0, 130.0, 131.0])
     monkeypatch.setattr(cli.time, "monotonic", lambda: next(now))
     tell = cli.Progress("masking")
-    for done, seconds in ((400, 0.5), (410, 10.5), (430, 30.5), (1000, 600.5)):
-        tell(done, 1000, seconds)
-    # An earlier run had done 400 images; 30 since then in 30.5 s, and 570 are left: 580 s. Not a line each time.
+    tell("loading birds_vgg", 0, 0)
+    for done in (400, 410, 430, 1000):
+        tell("masking", done, 1000)
+    # An earlier run had done 400 images; 30 since then in 30 s, and 570 are left: 570 s. Not a line each time.
     assert capsys.readouterr().err.splitlines() == [
-        "masking: 400 of 1000 images", "masking: 430 of 1000 images, 10 min left", "masking: 1000 of 1000 images"]
+        "masking: loading birds_vgg", "masking: 400 of 1000 images", "masking: 430 of 1000 images, 10 min left",
+        "masking: 1000 of 1000 images"]
 
 
 def test_another_network_begins_with_layers_and_weights_of_its_own():
@@ -380,6 +441,40 @@ def test_another_network_begins_with_layers_and_weights_of_its_own():
     assert (setting.model, setting.weights, setting.layers, setting.limit, setting.rule) == (
         "resnet18", "default", (), None, "p2>0.1")
     assert cli.default_folder(by_name("masking"), setting, "cub100").name == "masking-cub100-resnet18-None"
+
+
+def test_a_process_that_waits_says_for_whom(monkeypatch):
+    """A process that hangs is named by those that wait for it, and the rest goes on when it comes."""
+    monkeypatch.setattr(runner, "_PATIENCE", 0.2)
+    board = HashStore()
+    first, second = (runner.Processes(rank, 2, rank, board) for rank in (0, 1))
+    late = threading.Timer(0.5, second.wait, ["to compute its share"])
+    late.start()
+    with pytest.warns(runner.WaitingWarning, match=r"process 0 has waited 0 s for process 1 to compute its share"):
+        first.wait("to compute its share")
+    assert first.from_first(lambda: ["key", [1, 2]], "to open the run") == ["key", [1, 2]]
+    assert second.from_first(list, "to open the run") == ["key", [1, 2]]
+
+
+# --- the face for readers --------------------------------------------------------------------------------------------
+
+
+def test_an_experiment_is_one_call(finished):
+    rows = experiments.run("dominance", "birds_vgg", "drawn_birds", split="hard", limit=12, shard=5,
+                           layers=("features.27=grad_cam",), device="cpu")
+    assert tables.as_csv(rows).encode() == table(finished)
+
+
+def test_a_network_and_a_data_set_of_ones_own(finished, tmp_path):
+    network, hard = models.load("birds_vgg"), data.load("drawn_birds", "hard")
+    rows = experiments.run("dominance", network, hard, limit=12, shard=5, layers=("features.27=grad_cam",),
+                           folder=tmp_path / "run")
+    exact = tables.load(finished / "rows.csv")
+    assert rows.drop(columns=["value", "low", "high"]).equals(exact.drop(columns=["value", "low", "high"]))
+    assert rows["value"].to_numpy() == pytest.approx(exact["value"].to_numpy(), abs=1e-3)
+    assert table(tmp_path / "run") == tables.as_csv(rows).encode()
+    with pytest.raises(TypeError, match="limits"):
+        experiments.run("dominance", network, hard, limits=12)
 
 
 def test_no_warning_is_left_over(tmp_path):

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from contrastlib import faithfulness
-from contrastlib.faithfulness import area, outcome, relative_probability
+from contrastlib import evaluation
+from contrastlib.evaluation import area_under, outcome, relative_probability
 
 LOGITS = torch.tensor([[1.0, 5.0, 3.0], [2.0, 0.0, -1.0]], dtype=torch.float64)
 
@@ -16,7 +16,7 @@ def test_outcome_is_hit_probability_and_logit():
     p = [math.exp(5) / (math.exp(1) + math.exp(5) + math.exp(3)), math.exp(-1) / (math.exp(2) + 1 + math.exp(-1))]
     expected = torch.tensor([[1, p[0], 5], [0, p[1], -1]], dtype=torch.float64)
     torch.testing.assert_close(found, expected)
-    assert faithfulness.OUTCOMES == ("accuracy", "p_t", "y_t")
+    assert evaluation.OUTCOMES == ("accuracy", "p_t", "y_t")
 
 
 def test_the_target_need_not_be_the_prediction():
@@ -54,21 +54,21 @@ def test_area_of_straight_lines(shares):
     at = torch.tensor(shares, dtype=torch.float64)
     curves = torch.stack([torch.full_like(at, 0.7), (at - at[0]) / (at[-1] - at[0]), 3 - at])
     middle = (shares[0] + shares[-1]) / 2
-    assert area(curves, shares).tolist() == pytest.approx([0.7, 0.5, 3 - middle])
+    assert area_under(curves, shares).tolist() == pytest.approx([0.7, 0.5, 3 - middle])
 
 
 def test_area_of_a_bent_curve():
     # A trapezoid of width 1/4 from 1 to 0, one of 1/4 from 0 to 0.4, and a rectangle of width 1/2 and height 0.4.
     values = torch.tensor([[1.0, 0.0, 0.4, 0.4]], dtype=torch.float64)
-    assert area(values, (0, 0.25, 0.5, 1)).item() == pytest.approx(0.25 * 0.5 + 0.25 * 0.2 + 0.5 * 0.4)
+    assert area_under(values, (0, 0.25, 0.5, 1)).item() == pytest.approx(0.25 * 0.5 + 0.25 * 0.2 + 0.5 * 0.4)
 
 
 @pytest.mark.parametrize("shares", [(0.0, 1.0), (0.0, 0.5, 0.5), (1.0, 0.5, 0.0), (0.0, 0.2, 0.4, 1.0)])
 def test_places_that_do_not_fit(shares):
     with pytest.raises(ValueError, match="3 values need as many rising places"):
-        area(torch.zeros(2, 3), shares)
+        area_under(torch.zeros(2, 3), shares)
 
 
 def test_one_place_has_no_area():
     with pytest.raises(ValueError, match="at least two"):
-        area(torch.zeros(2, 1), (0.5,))
+        area_under(torch.zeros(2, 1), (0.5,))

@@ -20,8 +20,8 @@ from contrastlib.attribution import (
     grad_cam,
     linear_approximation,
 )
-from contrastlib.models import Classifier
-from contrastlib.models.layouts import Layout, read
+from contrastlib.models import Classifier, Layout
+from contrastlib.models.layers import read
 
 NETWORKS = {  # name: (options, layer, how its output is read)
     "timm/vit_tiny_patch16_224": ({}, "blocks.10", Layout("tokens", (14, 14), 1)),
@@ -186,7 +186,7 @@ def test_windows_are_no_map_of_each_image():
 
 def test_tokens_in_another_order_are_refused():
     network = models.load("timm/hiera_tiny_224", weights=None, num_classes=10)
-    with pytest.raises(ValueError, match=r"Hiera do not lie in reading order.* in 'unroll'"):
+    with pytest.raises(ValueError, match=r"Hiera do not lie in reading order: when a cell of the 56 x 56"):
         grad_cam(network, torch.rand(1, 3, 224, 224), 0, layer="blocks.0")
 
 
@@ -198,7 +198,7 @@ def test_tokens_in_another_order_are_refused():
     ((2, 8, 8, 8), (64, 64), Layout("channels first", (8, 8))),
 ])
 def test_a_shape_is_read(shape, image, expected):
-    found = read(shape, image, [(28, 36), (7, 9)])
+    found = read(shape, image, [(28, 36), (7, 9)], {"channels first"} if shape == (2, 8, 8, 8) else ())
     assert found == expected
     output = torch.rand(shape)
     maps = found.to_map(output)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from contrastlib.localisation import area, hit, moran, share_inside
+from contrastlib.evaluation import area, hit, moran, share_inside
 
 
 def random(*shape: int, seed: int = 0, dtype=torch.float32) -> Tensor:

@@ -5,16 +5,17 @@ import math
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from networks import images, tiny
 from torch import Tensor
 
-from contrastlib import contrast, models, perturbation, relevance, results
+from contrastlib import contrast, models, perturbation, relevance, tables
 from contrastlib.attribution import grad_cam, linear_approximation
 from contrastlib.experiments import __main__ as cli
 from contrastlib.experiments import misclassified
-from contrastlib.experiments.experiment import Batch, Setting, key
+from contrastlib.experiments.experiment import Batch, Setting
 from contrastlib.experiments.misclassified import IMAGE, MAPS, SHARES
 from contrastlib.experiments.profiles import PROFILES
 from contrastlib.models import Classifier
@@ -95,7 +96,7 @@ def test_doubt_begins_at_a_tenth(odds, kind):
 
 
 def test_every_image_has_a_row_and_says_what_it_is(values, classifier, batch, expected):
-    assert set(values) == {IMAGE, *(key(*place, name) for place in RULES for name in MAPS)}
+    assert set(values) == {IMAGE, *((*place, name) for place in RULES for name in MAPS)}
     assert all(table.dtype == torch.float32 for table in values.values())
     assert {tuple(table.shape) for name, table in values.items() if name != IMAGE} == {(N, 16)}
     logits, areas = logits_of(classifier, batch.images), (batch.parts > 32).double().mean((1, 2)).tolist()
@@ -154,7 +155,7 @@ def test_what_a_map_marks_is_masked_and_the_prediction_read_again(values, classi
         drawn = plainly_shuffled(coarse, x) if name == "random" else [coarse]
         every = [[*effects(classifier, x, one, t, s), on_the_second_bird(one, codes)] for one in drawn]
         numbers = np.mean(every, axis=0)
-        assert values[key(*place, name)][i].tolist() == pytest.approx(numbers, rel=1e-4, abs=1e-5, nan_ok=True)
+        assert values[*place, name][i].tolist() == pytest.approx(numbers, rel=1e-4, abs=1e-5, nan_ok=True)
         flipped += numbers[0:15:3].sum()
         shares.append(numbers[15])
     assert flipped > 0 or name in ("original", "random")  # else nothing but zeros would have been compared
@@ -187,7 +188,7 @@ def test_a_shard_without_any_such_image_has_the_same_keys(values, batch, expecte
     assert {name: table.shape[1] for name, table in found.items()} == {
         name: table.shape[1] for name, table in values.items()}
     assert all(table.isnan().all() for table in found.values())
-    assert misclassified.rows(found) == []
+    assert misclassified.rows(found).empty
 
 
 def test_an_image_has_the_same_numbers_in_any_batch(values, classifier, batch):
@@ -230,7 +231,7 @@ def test_without_parts_nothing_is_said_about_another_bird(values, classifier, ba
         torch.testing.assert_close(table[:, :2 if name == IMAGE else 15], values[name][:, :2 if name == IMAGE else 15],
                                    equal_nan=True)
         assert name == IMAGE or table[:, 15].isnan().all()
-    assert {row["metric"] for row in misclassified.rows(found)} == set(misclassified.EFFECTS)
+    assert set(misclassified.rows(found)["metric"]) == set(misclassified.EFFECTS)
 
 
 # --- rows ------------------------------------------------------------------------------------------------------------
@@ -242,14 +243,14 @@ def made_up(wrong: int = 6, right: int = 9, unused: int = 4):
     n = wrong + right + unused
     kind = torch.tensor([1.0] * wrong + [0.0] * right + [math.nan] * unused)[torch.randperm(n, generator=generator)]
     found = {IMAGE: torch.stack([kind, *torch.rand(2, n, generator=generator)], 1)}
-    found |= {key("a", "grad_cam", name): torch.rand(n, 16, generator=generator) for name in MAPS}
+    found |= {("a", "grad_cam", name): torch.rand(n, 16, generator=generator) for name in MAPS}
     for table in found.values():
         table[kind.isnan()] = torch.nan
     return found
 
 
-def cells(table: list[dict[str, str]]) -> dict[tuple[str, ...], dict[str, str]]:
-    found = {tuple(row[name] for name in misclassified.COLUMNS[2:]): row for row in table}
+def cells(table: pd.DataFrame) -> dict[tuple[str, ...], dict[str, object]]:
+    found = {tuple(row[name] for name in misclassified.COLUMNS[2:]): row for row in table.to_dict("records")}
     assert len(found) == len(table)
     return found
 
@@ -259,24 +260,24 @@ def test_rows_are_of_one_kind_and_compared_image_by_image():
     found = cells(misclassified.rows(values))
     for kind, code, n in (("wrong", 1, 6), ("right", 0, 9)):
         here = values[IMAGE][:, 0] == code
-        table = {name: values[key("a", "grad_cam", name)][here].double() for name in MAPS}
+        table = {name: values["a", "grad_cam", name][here].double() for name in MAPS}
         for k, share in enumerate(SHARES):
             for m, metric in enumerate(misclassified.EFFECTS):
                 for name, against in [("foil", "random"), ("foil", "original"), ("weighted", "random"),
                                       ("weighted", "original"), ("original", "random"), ("random", "")]:
                     row, own = found[kind, name, str(share), metric, against], table[name][:, 3 * k + m]
-                    assert float(row["value"]) == pytest.approx(own.mean().item(), rel=1e-5)
-                    assert float(row["se"]) == pytest.approx(own.std().item() / n**0.5, rel=1e-5)
-                    assert row["n"] == str(n)
+                    assert row["value"] == pytest.approx(own.mean().item(), rel=1e-5)
+                    assert row["se"] == pytest.approx(own.std().item() / n**0.5, rel=1e-5)
+                    assert row["n"] == n
                     if not against:
-                        assert (row["difference"], row["low"], row["high"]) == ("", "", "")
+                        assert math.isnan(row["difference"] + row["low"] + row["high"])
                         continue
                     differences = own - table[against][:, 3 * k + m]
-                    assert float(row["difference"]) == pytest.approx(differences.mean().item(), rel=1e-4)
-                    assert float(row["low"]) < float(row["difference"]) < float(row["high"])
+                    assert row["difference"] == pytest.approx(differences.mean().item(), rel=1e-4)
+                    assert row["low"] < row["difference"] < row["high"]
         before = found[kind, "before", "0", "margin", ""]
-        assert float(before["value"]) == pytest.approx(values[IMAGE][here, 1].mean().item(), rel=1e-5)
-        assert found[kind, "before", "0", "becomes the foil", ""]["value"] == "0"
+        assert before["value"] == pytest.approx(values[IMAGE][here, 1].mean().item(), rel=1e-5)
+        assert found[kind, "before", "0", "becomes the foil", ""]["value"] == 0
     comparisons = 3 * (5 * 6 + 1) + 6 + 1
     assert len(found) == 2 * comparisons
 
@@ -286,24 +287,25 @@ def test_shares_on_the_other_bird_are_of_the_images_that_have_one():
     wrong = (values[IMAGE][:, 0] == 1).nonzero().flatten()
     for name, table in values.items():
         table[wrong[:2], -1] = torch.nan
-        if name.endswith("weighted"):
+        if name[-1] == "weighted":
             table[wrong[2], -1] = torch.nan  # a map without positive relevance
     found = cells(misclassified.rows(values))
     row = found["wrong", "foil", "", misclassified.OTHER_BIRD, "original"]
-    foil, original = (values[key("a", "grad_cam", name)][wrong[3:], -1].double() for name in ("foil", "original"))
-    assert row["n"] == "3"
-    assert float(row["difference"]) == pytest.approx((foil - original).mean().item(), rel=1e-4)
+    foil, original = (values["a", "grad_cam", name][wrong[3:], -1].double() for name in ("foil", "original"))
+    assert row["n"] == 3
+    assert row["difference"] == pytest.approx((foil - original).mean().item(), rel=1e-4)
     chance = found["wrong", "chance", "", misclassified.OTHER_BIRD, ""]
-    assert float(chance["value"]) == pytest.approx(values[IMAGE][wrong[3:], 2].mean().item(), rel=1e-5)
-    assert found["wrong", "foil", "0.1", "margin", "original"]["n"] == "6"
+    assert chance["value"] == pytest.approx(values[IMAGE][wrong[3:], 2].mean().item(), rel=1e-5)
+    assert found["wrong", "foil", "0.1", "margin", "original"]["n"] == 6
 
 
 def test_a_kind_without_images_has_no_rows_and_one_image_no_standard_error():
-    assert {row["prediction"] for row in misclassified.rows(made_up(wrong=0))} == {"right"}
-    assert misclassified.rows(made_up(0, 0)) == []
+    assert set(misclassified.rows(made_up(wrong=0))["prediction"]) == {"right"}
+    assert misclassified.rows(made_up(0, 0)).empty
     found = cells(misclassified.rows(made_up(wrong=1)))
     row = found["wrong", "foil", "0.1", "margin", "random"]
-    assert (row["n"], row["se"]) == ("1", "nan")
+    assert row["n"] == 1
+    assert math.isnan(row["se"])
     assert row["low"] == row["difference"] == row["high"]
 
 
@@ -315,13 +317,12 @@ def test_the_command_line_measures_drawn_birds(tmp_path):
     words = ["run", "misclassified", "--limit", "16", "--shard", "6", "--device", "cpu", "--layer",
              "features.27=grad_cam", "--output", str(tmp_path / "run"), "--table", str(table)]
     assert cli.main(words) == 0
-    rows = results.load(table)
-    assert {(row["classifier"], row["layer"], row["method"]) for row in rows} == {
-        ("birds_vgg", "features.27", "grad_cam")}
-    assert {row["metric"] for row in rows} == {*misclassified.EFFECTS, misclassified.OTHER_BIRD}
-    assert {row["prediction"] for row in rows} == {"wrong", "right"}
-    before = [row for row in rows if row["map"] == "before" and row["metric"] == "margin"]
-    assert all(float(row["value"]) > 0 for row in before)
+    rows = tables.load(table)
+    assert rows[["classifier", "layer", "method"]].drop_duplicates().to_numpy().tolist() == [
+        ["birds_vgg", "features.27", "grad_cam"]]
+    assert set(rows["metric"]) == {*misclassified.EFFECTS, misclassified.OTHER_BIRD}
+    assert set(rows["prediction"]) == {"wrong", "right"}
+    assert (tables.pick(rows, map="before", metric="margin")["value"] > 0).all()
 
 
 def test_profiles_of_embedded_networks_name_layers_that_are_there():

@@ -198,7 +198,7 @@ def test_the_default_layer_of_real_networks(name, layer):
 
 def test_a_network_without_maps_says_so():
     flat = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(12, 3)).eval(), input_size=2)
-    with pytest.raises(ValueError, match=r"no convolution .*layer=\.\.\."):
+    with pytest.raises(ValueError, match=r"no layer of Sequential runs once and gives a map .*layer=\.\.\."):
         _ = flat.layer_name
 
 
@@ -209,8 +209,9 @@ def test_what_passes_its_input_on_or_runs_twice_is_passed_over():
                             nn.Dropout(), *head).eval()
     assert Classifier(network, input_size=8).layer_name == "2"
     reused = nn.Sequential(*[nn.Conv2d(3, 3, 1)] * 2, *head[:2]).eval()
-    with pytest.raises(ValueError, match="runs more than once"):
+    with pytest.raises(ValueError, match="no layer of Sequential runs once"):
         _ = Classifier(reused, input_size=8).layer_name
+    assert "runs 2 times" in str(Classifier(reused, input_size=8).layers())
 
 
 def test_probing_leaves_the_network_as_it_was():

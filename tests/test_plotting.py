@@ -5,17 +5,21 @@ import io
 import matplotlib as mpl
 import numpy as np
 import pytest
+from figure_parts import clipped, lines, written
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 
 from contrastlib import plotting
 
 PHOTO = np.random.default_rng(0).random((20, 20, 3))
 MAP = np.linspace(-1, 3, 400).reshape(20, 20)
+MASK = np.zeros((20, 20), bool)
+MASK[5:9, 5:9] = True
 
 
-def texts(figure: Figure) -> list[str]:
-    return [text.get_text() for text in figure.texts]
+def titles(figure: Figure) -> list[str]:
+    return [ax.get_title() for ax in figure.axes if ax.get_title()]
 
 
 def halfranges(figure: Figure) -> list[float]:
@@ -109,9 +113,23 @@ def test_maps_keep_their_places_and_do_not_overlap():
     assert boxes[0].x0 < boxes[1].x0 < boxes[2].x0
     assert boxes[0].y0 > boxes[3].y1
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
-    place = {text.get_text(): text.get_position() for text in figure.texts}
-    assert boxes[3].y1 < place["d"][1] < boxes[0].y0  # between the rows
-    assert place["b"][0] == pytest.approx((boxes[1].x0 + boxes[1].x1) / 2)
+    figure.draw_without_rendering()
+    title = figure.axes[3].title.get_window_extent()
+    assert boxes[3].y1 * figure.bbox.height < title.y0 < title.y1 < boxes[0].y0 * figure.bbox.height  # between the rows
+    assert titles(figure) == list("abcdef")
+
+
+@pytest.mark.parametrize(("shape", "options"), [((20, 20), {}), ((20, 30), {"photographs": False}),
+                                                ((30, 20), {"by": "row", "row_labels": ["one", "two"]})])
+def test_panels_have_the_shape_of_their_photographs_and_the_page_no_more(shape, options):
+    photo = np.zeros((*shape, 3))
+    figure = plotting.map_grid([photo] * 2 if "by" in options else photo, [[MAP] * 3] * 2, **options)
+    width, height = size(figure)
+    for ax in (ax for ax in figure.axes if len(ax.images) == 2):
+        box = ax.get_position(original=True)
+        assert box.height * height / (box.width * width) == pytest.approx(shape[0] / shape[1], rel=0.01)
+    assert max(ax.get_position().x1 for ax in figure.axes) == pytest.approx(1, abs=0.01)
+    assert not clipped(figure)
 
 
 @pytest.mark.parametrize(("limits", "expected"), [
@@ -124,34 +142,63 @@ def test_scales_are_shared_as_asked(limits, expected):
 
 
 def test_the_bar_says_what_colours_mean():
-    assert {"against", "for"} <= set(texts(plotting.map_grid(PHOTO, [[MAP]])))
-    assert {"against (−3)", "for (+3)"} <= set(texts(plotting.map_grid(PHOTO, [[MAP]], limits="all")))
+    assert {"against", "for"} <= set(written(plotting.map_grid(PHOTO, [[MAP]])))
+    assert {"against (−3)", "for (+3)"} <= set(written(plotting.map_grid(PHOTO, [[MAP]], limits="all")))
 
 
 def test_labels_and_titles_are_written():
     figure = plotting.map_grid(PHOTO, [[MAP] * 2] * 2, row_labels=["original", "weighted"], photo_title="Chelsea",
                                column_titles=[plotting.titled("tiger cat", 0.3906), plotting.titled("tabby", 0.17)])
-    written = texts(figure)
-    assert {"original", "weighted", "Chelsea", "tiger cat", "p = 0.39", "tabby", "p = 0.17"} <= set(written)
-    heights = {text.get_text(): text.get_position()[1] for text in figure.texts}
-    assert heights["p = 0.39"] == heights["Chelsea"]  # on one line
+    assert {"original", "weighted"} <= set(written(figure))
+    assert set(titles(figure)) == {"Chelsea", "tiger cat\np = 0.39", "tabby\np = 0.17"}
+    assert not clipped(figure)
+
+
+def test_titles_of_columns_stand_above_those_of_panels_and_of_photographs():
+    own = [["a", "b"], ["", "d"]]
+    figure = plotting.map_grid(PHOTO, [[MAP] * 2] * 2, column_titles=["one", "two"], panel_titles=own)
+    assert titles(figure) == ["one\na", "two\nb", "d"]
+    above = plotting.map_grid([PHOTO] * 2, [[MAP] * 2] * 2, column_titles=["one", "two"], panel_titles=own, by="column",
+                              photo_title="photograph", row_labels=["up", "down"])
+    assert titles(above) == ["a", "b", "d", "one", "two"]
+    assert {"photograph", "up", "down"} <= set(written(above))
 
 
 def test_long_titles_stay_over_their_panel():
     name = "a class with a name so long that nobody would want to read all of it in a title, were it there or not"
     for columns in (2, 8):
         figure = plotting.map_grid(PHOTO, [[MAP] * columns], column_titles=[name] * columns, photographs=False)
-        panel = figure.axes[0].get_window_extent()
-        lines = [text for text in figure.texts if text.get_position()[1] > figure.axes[0].get_position().y1]
-        assert len(lines) == 2 * columns
-        assert max(line.get_window_extent().width for line in lines) <= 1.02 * panel.width
-        assert lines[0].get_text().endswith("…")
-        assert max(line.get_window_extent().y1 for line in lines) <= figure.bbox.y1
+        assert not clipped(figure)
+        for ax in figure.axes[:columns]:
+            assert ax.get_title().count("\n") == 1
+            assert ax.get_title().endswith("…")
+            assert ax.title.get_window_extent().width <= 1.02 * ax.get_window_extent().width
 
 
-def test_a_long_word_is_cut():
-    figure = plotting.map_grid(PHOTO, [[MAP] * 8], column_titles=["Donaudampfschifffahrtsgesellschaft"] * 8)
-    assert any(text.startswith("Donaudampf") and text.endswith("…") for text in texts(figure))
+def test_a_long_word_is_broken_and_cut():
+    (title, *_) = titles(plotting.map_grid(PHOTO, [[MAP] * 8], column_titles=["Donaudampfschifffahrtskapitän"] * 8))
+    first, second = title.split("\n")
+    assert "Donaudampfschifffahrtskapitän".startswith(first + second.removesuffix("…"))
+    assert second.endswith("…")
+
+
+@pytest.mark.parametrize("name", ["from $_{5$", "cash $\\alpha$ machine"])
+def test_a_dollar_in_a_name_is_a_dollar(name):
+    """Neither mathematics nor an error, wherever a name may stand."""
+    named = {name: 1.0, "other": -2.0}
+    rows = [{"contrast": name, "share": share, "value": share, "classifier": name} for share in (0, 1)]
+    rows += [{**row, "contrast": "b"} for row in rows]
+    for figure in (plotting.compare(PHOTO, [MAP], [name], photo_title=name),
+                   plotting.map_grid(PHOTO, [[MAP]], row_labels=[name], panel_titles=[[name]]),
+                   plotting.gallery([PHOTO], [name], row_labels=[name]),
+                   plotting.weights_bar({name: [1, -1]}, [name, "b"], target=0),
+                   plotting.adds_up([named], [-1.0], titles=[name]),
+                   plotting.curves([1, 2], {name: {name: [1, 2], "b": [2, 1]}}, xlabel=name),
+                   plotting.lines(rows, x="share", across="classifier", ylabel=name)):
+        figure.savefig(io.BytesIO())
+        found = [text for text in figure.findobj(Text) if name in text.get_text().replace("\n", " ")]
+        assert found
+        assert not any(text.get_parse_math() for text in found)
 
 
 @pytest.mark.parametrize(("options", "message"), [
@@ -170,7 +217,57 @@ def test_numbers_that_do_not_fit_are_refused(options, message):
 def test_compare_is_one_row():
     figure = plotting.compare(PHOTO, [MAP, -MAP], ["original", "weighted"], photo_title="photograph")
     assert len(figure.axes) == 4
-    assert {"photograph", "original", "weighted"} <= set(texts(figure))
+    assert set(titles(figure)) == {"photograph", "original", "weighted"}
+
+
+# Pictures side by side
+
+
+def test_pictures_stand_in_rows_with_their_titles():
+    figure = plotting.gallery([PHOTO] * 5, list("abcde"), columns=3, row_labels=["up", "down"])
+    assert titles(figure) == list("abcde")
+    assert written(figure) == ["up", "down"]
+    assert not clipped(figure)
+    left, top = zip(*[(round(ax.get_position().x0, 3), round(ax.get_position().y0, 3)) for ax in figure.axes])
+    assert left[:2] == left[3:]
+    assert len(set(top)) == 2
+    assert top[0] > top[3]
+
+
+def test_a_mark_is_an_outline_and_an_empty_one_draws_nothing():
+    figure = plotting.gallery([PHOTO] * 3, marks=[MASK, np.zeros_like(MASK), None], columns=3)
+    assert [len(ax.collections) for ax in figure.axes] == [2, 0, 0]
+
+
+def test_a_table_of_confusions_shows_counts_and_pictures_at_both_edges():
+    counts = np.array([[8, 2, 0], [0, 9, 0], [1, 0, 7]])
+    figure = plotting.confusion(counts, [PHOTO] * 3, groups=["a", "a", "b"])
+    (table,) = figure.axes
+    places = [((-1.5, -0.55, i + 0.475, i - 0.475), (i - 0.475, i + 0.475, -0.55, -1.5)) for i in range(3)]
+    assert [tuple(image.get_extent()) for image in table.images[1:]] == [place for pair in places for place in pair]
+    assert {(text.get_text(), *text.get_position()) for text in table.texts if text.get_text().isdecimal()} == {
+        ("8", 0, 0), ("2", 1, 0), ("9", 1, 1), ("1", 0, 2), ("7", 2, 2)}
+    assert table.images[0].get_array().tolist() == [[0, 2, 0], [0, 0, 0], [1, 0, 0]]
+    strong = [line for line in table.lines if line.get_linewidth() > 0.5]
+    assert [line.get_ydata()[0] for line in strong][:1] == [1.5]
+
+
+def test_a_table_without_mistakes_is_white():
+    figure = plotting.confusion(np.eye(2, dtype=int), [PHOTO] * 2)
+    assert (figure.axes[0].images[0].get_array() == 0).all()
+
+
+@pytest.mark.parametrize(("call", "says"), [
+    (lambda: plotting.gallery([]), "needs pictures"),
+    (lambda: plotting.gallery([PHOTO], columns=0), "needs pictures and columns, got 1 and 0"),
+    (lambda: plotting.gallery([PHOTO], ["a", "b"]), "2 titles for 1"),
+    (lambda: plotting.gallery([PHOTO], marks=[MASK[:5]]), r"must be \(20, 20\) like its picture, got \(5, 20\)"),
+    (lambda: plotting.confusion(np.zeros((2, 3)), [PHOTO] * 2), r"must be \(C, C\), got shape \(2, 3\)"),
+    (lambda: plotting.confusion(np.eye(2), [PHOTO]), "1 pictures and 0 groups for 2 classes"),
+])
+def test_bad_input_is_named(call, says):
+    with pytest.raises(ValueError, match=says):
+        call()
 
 
 # The weights of contrasts
@@ -233,11 +330,14 @@ def test_curves_in_panels():
     figure = plotting.curves([1, 10], {"left": {"a": [0, 1], "b": [1, 0]}, "right": {"": [2, 3]}},
                              xlabel="T", logarithmic="x")
     left, right = figure.axes
-    assert [line.get_label() for line in left.lines] == ["a", "b"]
+    assert {name: points.tolist() for name, points in lines(left).items()} == {"a": [[1, 0], [10, 1]],
+                                                                              "b": [[1, 1], [10, 0]]}
+    assert [text.get_text() for text in left.texts] == ["b", "a"]  # from the bottom, at the lines' ends
     assert left.get_xscale() == "log"
     assert left.get_yscale() == "linear"
     assert right.get_ylabel() == "right"
-    assert right.get_legend() is None
+    assert not right.texts
+    assert not clipped(figure)
 
 
 def test_a_curve_of_another_length():

@@ -3,8 +3,9 @@
 from itertools import pairwise
 
 import numpy as np
+import pandas as pd
 import pytest
-from figure_parts import RUN, as_text, clipped
+from figure_parts import RUN, clipped, lines, saved
 from matplotlib.colors import to_hex
 
 from contrastlib import plotting
@@ -17,7 +18,7 @@ METRICS = ("becomes the foil", "no longer the target", "margin")
 def value_of(kind: str, name: str, share: float, metric: str) -> float:
     if metric == "margin":
         return 2 - (3 if kind == "wrong" else 1) * share * (1 + MAPS.index(name))
-    return (0.2 if kind == "wrong" else 0.1) * (1 + MAPS.index(name)) * share**0.5
+    return round((0.2 if kind == "wrong" else 0.1) * (1 + MAPS.index(name)) * share**0.5, 5)
 
 
 def flip_rows(kinds=("right", "wrong"), metrics=METRICS, layer="features.27", methods=("grad_cam",), se=0.01):
@@ -39,22 +40,18 @@ def flip_rows(kinds=("right", "wrong"), metrics=METRICS, layer="features.27", me
     return found
 
 
-def lines(ax) -> dict[str, np.ndarray]:
-    return {line.get_label(): line.get_xydata() for line in ax.lines if not line.get_label().startswith("_")}
-
-
-@pytest.mark.parametrize("form", [list, as_text])
+@pytest.mark.parametrize("form", [pd.DataFrame, saved])
 @pytest.mark.parametrize("metric", METRICS)
 def test_a_line_for_each_map_beside_wrong_predictions_the_right_ones(form, metric):
     figure = plotting.flips(form(flip_rows()), metric=metric)
     assert len(figure.axes) == 2
     for ax, kind in zip(figure.axes, ("wrong", "right")):
-        assert list(lines(ax)) == ["foil", "weighted", "original", "random"]
+        assert list(lines(ax)) == ["original", "weighted", "random", "foil"]
         for name, found in lines(ax).items():
             start = 2 if metric == "margin" else 0
             assert found[:, 0] == pytest.approx([0, 5, 10, 20, 30, 50])
             assert found[:, 1] == pytest.approx([start, *(value_of(kind, name, share, metric) for share in SHARES)])
-        band = ax.collections[0].get_paths()[0].vertices
+        band = ax.collections[-1].get_paths()[0].vertices
         ends = sorted(y for x, y in band if x == pytest.approx(50))
         value = value_of(kind, "foil", 0.5, metric)
         assert (ends[0], ends[-1]) == pytest.approx((value - 0.0196, value + 0.0196))
@@ -66,7 +63,7 @@ def test_a_line_for_each_map_beside_wrong_predictions_the_right_ones(form, metri
 @pytest.mark.parametrize(("metric", "titles", "axis"), [
     ("becomes the foil", ("becomes the true class", "becomes the runner-up"), "share of images"),
     ("no longer the target", ("is no longer what it was", "is no longer what it was"), "share of images"),
-    ("margin", ("against the true class", "against the runner-up"), "margin $y_t - y_s$ in logits"),
+    ("margin", ("against the true class", "against the runner-up"), "margin yₜ − yₛ in logits"),
 ])
 def test_panels_say_what_they_show_of_how_many_images(metric, titles, axis):
     figure = plotting.flips(flip_rows(), metric=metric)
@@ -84,7 +81,7 @@ def test_flips_are_drawn_unless_something_else_is_asked():
 
 def test_maps_keep_their_colours_and_the_foil_has_its_own():
     ax = plotting.flips(flip_rows()).axes[0]
-    colours = {line.get_label(): to_hex(line.get_color()) for line in ax.lines}
+    colours = {one.get_label(): to_hex(one[0].get_color()) for one in ax.containers}
     assert colours["random"] == plotting.FAINT
     assert all(colours[name] == plotting.CONTRAST_COLOURS[name] for name in ("weighted", "original"))
     assert colours["foil"] not in plotting.CONTRAST_COLOURS.values()

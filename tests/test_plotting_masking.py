@@ -1,9 +1,9 @@
 """The figure of masked images: which values are joined, who is better, and what is refused."""
 
+import pandas as pd
 import pytest
-from figure_parts import RUN, as_text, clipped, legend_of, written
+from figure_parts import RUN, clipped, legend_of, saved, written
 from matplotlib.colors import to_hex
-from matplotlib.container import ErrorbarContainer
 
 from contrastlib import plotting
 
@@ -41,20 +41,31 @@ def papers_masks():
 
 def panels(figure):
     """The panels of a masking figure, without the bars above them."""
-    return [ax for ax in figure.axes if any(isinstance(c, ErrorbarContainer) for c in ax.containers)]
+    return [ax for ax in figure.axes if not ax.patches or ax.collections]
+
+
+def labelled(ax, name):
+    """What was drawn under a name."""
+    return next(one for one in ax.collections if one.get_label() == name)
+
+
+def segments(ax, name) -> list[tuple[float, float, float]]:
+    """From where to where the lines of this name run across, and their height."""
+    return [(line[0][0], line[1][0], line[0][1]) for line in labelled(ax, name).get_segments()]
 
 
 def tallies(figure):
-    return [[text.get_text() for text in ax.texts] for ax in figure.axes if ax.patches and ax.texts]
+    counts = [[text.get_text() for text in ax.texts if text.get_text().isdecimal()] for ax in figure.axes]
+    return [own for own in counts if own]
 
 
 def pairs(ax) -> list[tuple[float, float, str]]:
     """The two values that each line joins, and its colour, from the top."""
-    joined = [line for line in ax.lines if line.get_label() == "joined"]
-    return [(*line.get_xdata(), to_hex(line.get_color())) for line in sorted(joined, key=lambda x: x.get_ydata()[0])]
+    drawn = zip(segments(ax, "joined"), map(to_hex, labelled(ax, "joined").get_colors()))
+    return [(*ends, colour) for (*ends, _), colour in sorted(drawn, key=lambda pair: pair[0][2])]
 
 
-@pytest.mark.parametrize("form", [list, as_text])
+@pytest.mark.parametrize("form", [pd.DataFrame, saved])
 def test_pairs_are_joined_in_the_colour_of_the_better(form):
     rows = [{k: "" if v is None else v for k, v in row.items()} for row in mask_rows()]
     positive, negative = panels(figure := plotting.masked(form(rows)))
@@ -73,11 +84,15 @@ def test_pairs_are_joined_in_the_colour_of_the_better(form):
 
 def test_lines_are_ordered_and_named():
     figure = plotting.masked(mask_rows())
-    assert [w for w in written(figure) if w in BASELINES] == ["blur", "mean colour", "channel mean", "black"] * 4
-    assert {"Linear\napproximation", "Grad-CAM", "$t_{1}$", "$t_{2}$", "as published", "25 % of pixels kept"} <= set(
-        written(figure))
-    height = {text.get_text(): text.get_position()[1] for text in figure.texts}
-    assert height["Linear\napproximation"] > height["Grad-CAM"]
+    left, right = panels(figure)
+    names = [label.get_text() for label in left.get_yticklabels()]
+    assert names == ["blur", "mean colour", "channel mean", "black"] * 4
+    assert left.get_yticks() == pytest.approx(sorted(left.get_yticks()))
+    assert {"Linear\napproximation", "Grad-CAM", "t₁", "t₂", "as published",
+            "25 % of pixels kept; higher is better"} <= set(written(figure))
+    height = {text.get_text(): text.xy[1] for text in left.texts}
+    assert height["Linear\napproximation"] < height["Grad-CAM"]  # from the top
+    assert not right.texts
     assert not clipped(figure)
 
 
@@ -94,12 +109,11 @@ def test_the_verdict_may_change_with_the_budget():
 
 def test_marks_have_their_interval_and_the_unmasked_value_its_line():
     positive = panels(plotting.masked(mask_rows(methods=("grad_cam",))))[0]
-    mark = next(c for c in positive.containers if c.get_label() == "probability")
-    (start, _), (end, _) = mark[2][0].get_segments()[0]
+    at = min(labelled(positive, "probability").get_offsets().tolist(), key=lambda mark: mark[1])
+    start, end, height = min(segments(positive, "probability, 95 %"), key=lambda line: line[2])
     assert (start, end) == pytest.approx((0.7 - 0.0196, 0.7 + 0.0196))
-    assert mark[0].get_xdata() == pytest.approx([0.7])
-    unmasked = [c for c in positive.collections if c.get_label() == "unmasked"]
-    assert [c.get_segments()[0][0][0] for c in unmasked] == [0.7, 0.3]
+    assert at == pytest.approx([0.7, height])
+    assert [start for start, _, _ in segments(positive, "unmasked")] == [0.7, 0.3]
     low, high = positive.get_xlim()
     assert low < 0.3
     assert high > 0.72
@@ -109,12 +123,12 @@ def test_the_papers_pairs_are_hollow_marks_on_their_line():
     for table, value in (("table1", 0.75), ("table2", 0.85)):
         figure = plotting.masked(mask_rows(), reference=papers_masks(), table=table)
         positive = panels(figure)[0]
-        theirs = [line for line in positive.lines if str(line.get_label()).startswith("the review")]
-        assert {line.get_label(): line.get_xdata()[0] for line in theirs} == pytest.approx(
+        theirs = [one for one in positive.collections if str(one.get_label()).startswith("the review")]
+        assert {one.get_label(): one.get_offsets()[0][0] for one in theirs} == pytest.approx(
             {"the review original": 0.7, "the review weighted": value})
-        assert {line.get_markerfacecolor() for line in theirs} == {"white"}
-        second = sorted(line.get_ydata()[0] for line in positive.lines if line.get_label() == "joined")[9]
-        assert 0 < theirs[0].get_ydata()[0] - second < 0.5  # Grad-CAM, t1: below the second line, mean colour
+        assert {to_hex(colour) for one in theirs for colour in one.get_facecolor()} == {"#ffffff"}
+        second = sorted(height for *_, height in segments(positive, "joined"))[9]
+        assert 0 < theirs[0].get_offsets()[0][1] - second < 0.5  # Grad-CAM, t1: below the second line, mean colour
         assert legend_of(figure)[-1] == "the review"
 
 

@@ -4,30 +4,25 @@ import math
 from itertools import pairwise
 
 import numpy as np
+import pandas as pd
 import pytest
-from figure_parts import RUN, as_text, clipped, legend_of
+from figure_parts import RUN, clipped, legend_of, lines, saved
 from matplotlib.colors import to_hex, to_rgb
-from matplotlib.container import ErrorbarContainer
 
 from contrastlib import plotting
-from contrastlib.rows import cell
 
 OTHER = {"classifier": "birds_vit"}
 
 
 def marks(ax) -> dict[str, tuple[float, float, float]]:
-    """By label: where a mark with an interval stands across and down, and half the interval."""
-    found = {}
-    for drawn in ax.containers:
-        if isinstance(drawn, ErrorbarContainer):
-            (x,), (y,) = drawn[0].get_data()
-            (start, _), (end, _) = drawn[2][0].get_segments()[0]
-            found[drawn.get_label()] = (x, y, (end - start) / 2)
-    return found
-
-
-def lines(ax) -> dict[str, np.ndarray]:
-    return {line.get_label(): line.get_xydata() for line in ax.lines}
+    """By contrast and number of steps: where a mark stands across and down, and half its interval."""
+    drawn = {one.get_label(): one for one in ax.collections}
+    bars = {round(line[0][1], 6): (line[1][0] - line[0][0]) / 2 for line in drawn["95 %"].get_segments()}
+    names = [label.get_text() for label in ax.figure.axes[0].get_yticklabels()]
+    places = drawn["mean"].get_offsets().tolist()
+    steps = {name: sorted(y for _, y in places if round(y) == i) for i, name in enumerate(names)}
+    return {f"{names[round(y)]}, {(1, 2, 10)[steps[names[round(y)]].index(y)]}": (x, y, bars[round(y, 6)])
+            for x, y in places}
 
 
 # Steps along the gradient's sign
@@ -53,11 +48,11 @@ def papers_signs():
             for quantity, scale in (("p_t", 0.01), ("accuracy", 0.02), ("y_t", 1.0))]
 
 
-@pytest.mark.parametrize("form", [list, as_text])
+@pytest.mark.parametrize("form", [pd.DataFrame, saved])
 def test_changes_stand_where_the_rows_say(form):
     figure = plotting.changes(form(sign_rows()))
-    assert [ax.get_title() for ax in figure.axes] == ["change of probability $p_t$", "change of accuracy",
-                                                      "change of logit $y_t$"]
+    assert [ax.get_title() for ax in figure.axes] == ["change of probability pₜ", "change of accuracy",
+                                                      "change of logit yₜ"]
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["original", "mean", "weighted", "max"]
     found = marks(figure.axes[0])
     assert len(found) == 4 * 3
@@ -71,7 +66,9 @@ def test_changes_stand_where_the_rows_say(form):
 
 
 def test_more_steps_are_darker():
-    drawn = {c.get_label(): to_rgb(c[0].get_color()) for c in plotting.changes(sign_rows()).axes[0].containers}
+    ax = plotting.changes(sign_rows()).axes[0]
+    (drawn,) = [one for one in ax.collections if one.get_label() == "mean"]
+    drawn = dict(zip(marks(ax), (colour[:3] for colour in drawn.get_facecolor())))
     assert sum(drawn["max, 1"]) > sum(drawn["max, 2"]) > sum(drawn["max, 10"])
     assert to_hex(drawn["max, 10"]) == plotting.CONTRAST_COLOURS["max"]
 
@@ -90,7 +87,7 @@ def test_the_papers_networks_are_ticks_and_their_logits_are_on_our_scale():
     ours = marks(figure.axes[2])["original, 10"][0]
     assert ticks[2]["papers original"] == pytest.approx([ours] * 3)
     assert ticks[2]["papers weighted"] == pytest.approx([2 * ours] * 3)  # twice their own original
-    assert legend_of(figure)[-1] == "the review, 3 networks, 10 steps; their $y_t$ scaled to our original"
+    assert legend_of(figure)[-1] == "the review, 3 networks, 10 steps; their yₜ scaled to our original"
     assert not clipped(figure)
 
 
@@ -102,7 +99,7 @@ def test_logits_without_an_original_have_no_ticks():
 
 @pytest.mark.parametrize(("rows", "options", "message"), [
     ([], {}, "there are no rows to draw"),
-    (sign_rows(), {"epsilon": 0.002}, "no rows have epsilon '0.002'; there are: 0.001, 0.003"),
+    (sign_rows(), {"epsilon": 0.002}, "no rows have epsilon '0.002'; there are: 0.003, 0.001"),
     ([{k: v for k, v in row.items() if k != "se"} for row in sign_rows()], {}, "no column 'se'; they have classifier,"),
     (sign_rows() + sign_rows(**OTHER), {}, r"runs \(classifier: birds_vgg, birds_vit\); choose one, such as class"),
     (sign_rows(), {"classifier": "vgg"}, "no rows have classifier 'vgg'; there are: birds_vgg"),
@@ -116,18 +113,9 @@ def test_changes_that_cannot_be_drawn(rows, options, message):
 
 
 def test_further_columns_pick_a_run():
-    rows = as_text(sign_rows() + sign_rows(**{**OTHER, "data set": "cub200"}))
+    rows = saved(sign_rows() + sign_rows(**{**OTHER, "data set": "cub200"}))
     for where in (OTHER, {"data_set": "cub200"}, {"data set": "cub200"}):
         assert len(marks(plotting.changes(rows, **where).axes[0])) == 12
-
-
-@pytest.mark.parametrize(("value", "text"), [
-    (0.003, "0.003"), ("3e-3", "0.003"), (np.float64(0.003), "0.003"), (10, "10"), ("10.0", "10"), (None, ""),
-    (" ", ""), (math.nan, ""), ("nan", ""), ("-inf", "-inf"), (-math.inf, "-inf"), ("p2>0.1", "p2>0.1"),
-    ("tempered 2", "tempered 2"), ("1st", "1st"),
-])
-def test_a_cell_reads_the_same_in_every_form(value, text):
-    assert cell(value) == text
 
 
 # Removal
@@ -143,21 +131,21 @@ def curve_rows(baselines=("blur",), methods=("grad_cam", "xgrad_cam"), area=True
             for share in (*([] if not area else ["area"]), 0, 0.5, 0.25, 1.0)]
 
 
-@pytest.mark.parametrize("form", [list, as_text])
+@pytest.mark.parametrize("form", [pd.DataFrame, saved])
 def test_curves_run_over_the_shares_in_order(form):
     figure = plotting.removal_curves(form(curve_rows()))
     assert len(figure.axes) == 4 * 2
     assert [ax.get_title().split("\n")[0] for ax in figure.axes[:2]] == ["highest relevance removed first",
                                                                         "lowest relevance removed first"]
     assert [ax.get_ylabel() for ax in figure.axes[::2]] == [
-        f"{method}\ntarget $t_{i}$" for method in ("Grad-CAM", "XGradCAM") for i in (1, 2)]
+        f"{method}\ntarget {name}" for method in ("Grad-CAM", "XGradCAM") for name in ("t₁", "t₂")]
     drawn = lines(figure.axes[3])
     assert list(drawn) == ["original", "weighted"]
     assert drawn["weighted"] == pytest.approx(np.array([[0, 0.7], [0.25, 0.65], [0.5, 0.6], [1, 0.5]]))
     band = figure.axes[3].collections[1].get_paths()[0].vertices
     assert (band[:, 1].min(), band[:, 1].max()) == pytest.approx((0.5 - 0.0196, 0.7 + 0.0196))
-    assert [text.get_text() for text in figure.axes[0].texts] == ["area", "original\n0.400 ± 0.020",
-                                                                  "weighted\n0.400 ± 0.020"]
+    assert [text.get_text() for text in figure.axes[0].texts] == ["weighted\n0.400 ± 0.020",
+                                                                  "original\n0.400 ± 0.020"]
     assert not clipped(figure)
 
 
@@ -166,7 +154,7 @@ def test_panels_are_by_what_is_asked():
     assert [ax.get_ylabel() for ax in figure.axes[::2]] == ["blur", "black"]
     alone = plotting.removal_curves(curve_rows(area=False), by=(), method="grad_cam", target="t1")
     assert len(alone.axes) == 2
-    assert [text.get_text() for text in alone.axes[0].texts] == ["original", "weighted"]
+    assert [text.get_text() for text in alone.axes[0].texts] == ["weighted", "original"]
 
 
 @pytest.mark.parametrize(("options", "message"), [
@@ -177,6 +165,45 @@ def test_panels_are_by_what_is_asked():
 def test_curves_that_cannot_be_drawn(options, message):
     with pytest.raises(ValueError, match=message):
         plotting.removal_curves(curve_rows(("blur", "black")), **options)
+
+
+# Lines of any rows
+
+
+@pytest.mark.parametrize("form", [pd.DataFrame, saved])
+def test_lines_of_any_rows_are_what_the_rows_say(form):
+    rows = form([row for row in curve_rows(("blur", "black")) if row["method"] == "grad_cam" and row["target"] == "t2"])
+    figure = plotting.lines(rows, x="share", across="removed", down="baseline", ylabel="relative probability")
+    assert [ax.get_title() for ax in figure.axes] == ["lowest", "highest", "", ""]
+    assert [ax.get_ylabel() for ax in figure.axes] == ["blur", "", "black", ""]
+    assert (figure.get_supxlabel(), figure.get_supylabel()) == ("share", "relative probability")
+    for ax in figure.axes:
+        assert lines(ax)["weighted"] == pytest.approx(np.array([[0, 0.7], [0.25, 0.65], [0.5, 0.6], [1, 0.5]]))
+        assert lines(ax)["original"][:, 1] == pytest.approx([0.7] * 4)
+        band = ax.collections[0].get_paths()[0].vertices
+        assert (band[:, 1].min(), band[:, 1].max()) == pytest.approx((0.7 - 0.0196, 0.7 + 0.0196))
+        assert [text.get_text() for text in ax.texts] == ["weighted", "original"]
+    assert not clipped(figure)
+
+
+def test_intervals_of_lines_may_be_given_and_be_bars():
+    (ax,) = plotting.lines(odds_rows(), x="to", line="metric", bars=True, metric=METRIC[0]).axes
+    (drawn,) = ax.containers
+    assert drawn[0].get_xydata()[:3] == pytest.approx(np.array([[-2, 0.5], [0, 0.6], [4, 0.7]]))
+    assert drawn[2][0].get_segments()[0][:, 1] == pytest.approx([0.48, 0.53])
+    runs = plotting.lines(odds_rows() + odds_rows(**OTHER), x="to", line="classifier", metric=METRIC[0])
+    assert list(lines(runs.axes[0])) == ["birds_vgg", "birds_vit"]
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    ({}, "the rows differ in method: grad_cam, xgrad_cam; choose one, such as method='grad_cam'"),
+    ({"method": "grad_cam", "across": "target"}, "the rows differ in removed: lowest, highest; choose one"),
+    ({"across": "weather"}, "no column 'weather'; they have classifier, "),
+    ({"x": "contrast", "line": "removed"}, "no rows have a number in 'contrast'"),
+])
+def test_lines_that_cannot_be_drawn(options, message):
+    with pytest.raises(ValueError, match=message):
+        plotting.lines(curve_rows(), **{"x": "share", **options})
 
 
 # Norms
@@ -191,7 +218,7 @@ def norm_rows(kinds=("fit", "bin", "ratio")):
     return [{**RUN, **row} for row in rows if row["kind"] in kinds]
 
 
-@pytest.mark.parametrize("form", [list, as_text])
+@pytest.mark.parametrize("form", [pd.DataFrame, saved])
 def test_bins_and_fits_of_norms(form):
     (ax,) = plotting.norms(form(norm_rows())).axes
     means, ours, theirs = ax.lines
@@ -204,8 +231,8 @@ def test_bins_and_fits_of_norms(form):
     assert theirs.get_ydata() == pytest.approx(4.245 + 0.1864 * y + 0.00883 * y**2)
     assert theirs.get_linestyle() == "--"
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert labels[-2:] == ["this network's fit: 3 − 0.5 $y$ + 0.25 $y^2$",
-                           "the review's fit, of another network (VGG-16): 4.25 + 0.186 $y$ + 0.00883 $y^2$"]
+    assert labels[-2:] == ["this network's fit: 3 − 0.5 y + 0.25 y²",
+                           "the review's fit, of another network (VGG-16): 4.25 + 0.186 y + 0.00883 y²"]
 
 
 def test_single_points_and_no_published_fit():
@@ -241,18 +268,20 @@ def odds_rows(**run):
             for i, (start, end) in enumerate(pairwise(edges))]
 
 
-@pytest.mark.parametrize("form", [list, as_text])
+@pytest.mark.parametrize("form", [pd.DataFrame, saved])
 def test_measures_stand_in_the_middle_of_their_bins(form):
-    figure = plotting.by_log_odds(form(odds_rows()))
-    assert [ax.get_title() for ax in figure.axes] == ["correlation", "norm of the others over the target",
-                                                      "positive share"]
+    figure = plotting.by_log_odds(form(odds_rows()), metrics={
+        "correlation": ["correlation original weighted", "correlation probability weighted"],
+        "norm of the others": ["norm of the others over the target"], "positive share": METRIC})
+    assert [ax.get_title() for ax in figure.axes] == ["correlation", "norm of the others", "positive share"]
     first, second = figure.axes[0].containers
     assert first[0].get_xydata() == pytest.approx(np.array([[-3, 0.2], [-1, 0.3], [2, 0.4], [6, 0.5]]))
     assert first[2][0].get_segments()[0][:, 1] == pytest.approx([0.18, 0.23])
     assert to_hex(first[0].get_color()) == plotting.CONTRAST_COLOURS["original"]
     assert to_hex(second[0].get_color()) == plotting.CONTRAST_COLOURS["probability"]
-    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["original, weighted",
-                                                                                   "probability, weighted"]
+    assert [text.get_text() for text in figure.axes[0].texts] == ["correlation original\nweighted",
+                                                                  "correlation\nprobability weighted"]
+    assert not figure.axes[1].texts  # a line alone is named by its panel
     (above,) = figure.axes[0].child_axes
     shown = dict(zip((tick.get_text() for tick in above.get_xticklabels()), above.get_xticks()))
     assert shown["0.9"] == pytest.approx(math.log(9))

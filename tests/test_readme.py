@@ -11,10 +11,10 @@ from PIL import Image
 
 from contrastlib.__main__ import parser as contrastlib_parser
 from contrastlib.data import photographs
+from contrastlib.experiments import by_name
 from contrastlib.experiments.__main__ import chosen
 from contrastlib.experiments.__main__ import parser as experiments_parser
-from contrastlib.experiments.registry import by_name
-from contrastlib.training.__main__ import parser as training_parser
+from contrastlib.training import parser as training_parser
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf8")

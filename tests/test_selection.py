@@ -12,11 +12,12 @@ from dataset_files import noise, real
 from PIL import Image
 from torch import nn
 
-from contrastlib import data, models, selection
-from contrastlib.data import DataWarning, Problem, UnreadableImageError
-from contrastlib.data.dataset import ImageDataset
+from contrastlib import data, models
+from contrastlib.data import DataWarning, ImageDataset, Problem, UnreadableImageError
+from contrastlib.experiments import selection
+from contrastlib.experiments.selection import CacheWarning, Predictions, predict, select
+from contrastlib.experiments.shards import ShardWarning
 from contrastlib.models import Classifier
-from contrastlib.selection import CacheWarning, Predictions, predict, select
 
 
 class Greys(ImageDataset):
@@ -200,7 +201,7 @@ def test_anything_that_changes_the_logits_is_noticed(cache, monkeypatch):
     with torch.no_grad():
         network.model.slopes[0] = 7  # after the network was read from wherever
     assert predict(network, dataset).logits[2, 0] == 7
-    monkeypatch.setattr(selection, "_version", lambda: "9.9")
+    monkeypatch.setattr(selection.provenance, "digest", lambda _module: "other code")
     assert predict(network, dataset).logits[2, 0] == 7
     assert network.model.seen == 6
 
@@ -218,13 +219,13 @@ def test_buffers_and_layers_count_too():
 
 @pytest.mark.parametrize("damage", [
     lambda content: content[:len(content) // 2], lambda _: b"", lambda content: content[:-1] + b"\x7f",
-    lambda content: content.replace(b", 3, []", b", 2, []"), lambda _: b"<html>404</html>"])
+    lambda content: content.replace(b'problems', b'problemz'), lambda _: b"<html>404</html>"])
 def test_a_damaged_file_is_computed_again(cache, damage):
     network, dataset = classifier(1, 3, 2), greys(0, 51, 255)
     first = predict(network, dataset)
-    path = next(cache.iterdir())
+    (path,) = cache.rglob("*.safetensors")
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.warns(CacheWarning, match=rf"{path} are damaged and computed again"):
+    with pytest.warns(ShardWarning, match=rf"{path} is damaged: .*: it is computed again"):
         again = predict(network, dataset)
     assert torch.equal(again.logits, first.logits)
     assert network.model.seen == 6
@@ -234,12 +235,12 @@ def test_a_damaged_file_is_computed_again(cache, damage):
 
 def test_a_file_of_something_else_is_computed_again(cache):
     predict(classifier(1, 3, 2), greys(0, 51, 255))
-    stranger = next(cache.iterdir())
+    (stranger,) = cache.rglob("*.safetensors")
     first = predict(classifier(5, 5, 5), greys(0, 51, 255))
-    path = next(p for p in cache.iterdir() if p != stranger)
+    path = next(p for p in cache.rglob("*.safetensors") if p != stranger)
     for content in (stranger.read_bytes(), safetensors.torch.save({"logits": torch.zeros(3, 3)})):
         path.write_bytes(content)
-        with pytest.warns(CacheWarning, match="computed again"):
+        with pytest.warns(ShardWarning, match="computed again"):
             assert torch.equal(predict(classifier(5, 5, 5), greys(0, 51, 255)).logits, first.logits)
 
 
@@ -252,7 +253,7 @@ def test_a_folder_that_cannot_be_written_costs_a_warning(tmp_path):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_interrupted_run_goes_on_where_it_last_wrote(cache, monkeypatch, workers):
-    monkeypatch.setattr(selection, "_BATCHES_BETWEEN_SAVES", 2)
+    monkeypatch.setattr(selection, "_SHARD", 4)
     dataset = greys(0, 10, -1, 30, 40, 50, 60, 70, 80, 90)
     network = classifier(1, 3, 2)
 

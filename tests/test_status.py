@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from contrastlib.experiments import code, made_by
-from contrastlib.results import load
-from contrastlib.rows import pick
+from contrastlib.experiments import provenance
+from contrastlib.tables import load, pick
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "book" / "results"
@@ -24,32 +23,33 @@ def cells(head: str) -> list[str]:
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float32 compiled"])
 def test_the_effect_of_precision_is_that_of_the_rows(precision):
-    rows = [row for row in load(RESULTS / "gradient_sign_precision.csv") if row["contrast"] != "before"]
+    rows = load(RESULTS / "gradient_sign_precision.csv").query("contrast != 'before'")
     about = json.loads((RESULTS / "gradient_sign_precision.json").read_text(encoding="utf8"))
     (seconds,) = [made["seconds"] for group, made in about.items() if group.endswith(f", {precision}")]
     own, exact = pick(rows, precision=precision), pick(rows, precision="float32")
-    shown = [pick(own, contrast=name, epsilon=0.003, steps=10, metric="p_t")[0] for name in ("original", "weighted")]
-    assert cells(precision)[:4] == [f"{seconds}", *(f"{float(row['value']):.4f}" for row in shown),
-                                    f"{float(shown[1]['difference']):.4f}"]
+    shown = [pick(own, contrast=name, epsilon=0.003, steps=10, metric="p_t").iloc[0]
+             for name in ("original", "weighted")]
+    assert cells(precision)[:4] == [f"{seconds}", *(f"{row['value']:.4f}" for row in shown),
+                                    f"{shown[1]['difference']:.4f}"]
     if precision == "float32":
         return
     for metric, cell in zip(("p_t", "accuracy"), cells(precision)[4:]):
-        pairs = zip(pick(own, metric=metric), pick(exact, metric=metric), strict=True)
-        assert cell == f"{max(abs(float(a['value']) - float(b['value'])) for a, b in pairs):.4f}"
+        changes = pick(own, metric=metric)["value"].to_numpy() - pick(exact, metric=metric)["value"].to_numpy()
+        assert cell == f"{abs(changes).max():.4f}"
 
 
 def test_every_table_says_what_made_each_of_its_groups():
-    made = {(line.table, line.group) for line in made_by.tables(RESULTS)}
+    made = {(line["table"], line["group"]) for line in provenance.of_tables(RESULTS)}
     for name in TABLES:
         columns = ["classifier", "data set", "split", "images", "precision"]
         columns += ["layer"] if name.startswith("masking") else []
-        groups = {", ".join(row[column] for column in columns) for row in load(RESULTS / f"{name}.csv")}
+        groups = set(load(RESULTS / f"{name}.csv")[columns].agg(", ".join, axis=1))
         assert groups == {group for table, group in made if table == f"{name}.csv"}
 
 
 def test_the_page_lists_what_the_rows_were_made_by():
     assert "```{made-by} results" in PAGE
-    for line in made_by.tables(RESULTS):
-        assert re.fullmatch(r"[0-9a-f]{12}", line.commit), f"{line.table}, {line.group}: made by files in no commit"
-        assert line.verdict.startswith("code ")
-        assert len(line.code) == len(code.digest("contrastlib.experiments.masking")) == 16
+    for line in provenance.of_tables(RESULTS):
+        assert re.fullmatch(r"[0-9a-f]{12}", line["commit"]), f"{line['group']}: made by files in no commit"
+        assert line["verdict"].startswith("code ")
+        assert len(line["code"]) == len(provenance.digest("contrastlib.experiments.masking")) == 16

@@ -1,6 +1,7 @@
 """What a training is made of: recipes, augmentations, schedules, and networks to begin with."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import timm
@@ -12,13 +13,26 @@ from torchvision import transforms as T
 from training_data import Blobs, small
 
 from contrastlib import models
+from contrastlib.data import Problem, UnreadableImageError
+from contrastlib.experiments.training import (
+    RECIPES,
+    Loader,
+    Recipe,
+    evaluate,
+    finetunable,
+    head_parameters,
+    hold_out,
+    light_tensor,
+    named_recipe,
+    new_head,
+    optimiser,
+    paper_augmentation,
+    rate,
+    shuffled,
+    train,
+    transform,
+)
 from contrastlib.models import Classifier, UnknownNameError, WeightsError
-from contrastlib.training import RECIPES, Recipe, evaluate, light_tensor, named_recipe, new_head, start, train
-from contrastlib.training.augmentation import crops_and_flips, paper, prepared, shifted
-from contrastlib.training.feeding import Feed, batches, default_workers, shuffled
-from contrastlib.training.heads import head_parameters
-from contrastlib.training.optimisation import factor, optimiser
-from contrastlib.training.splits import split
 
 BIRDS = [f"bird {i}" for i in range(5)]
 
@@ -43,7 +57,7 @@ def test_the_default_is_the_papers_recipe():
 
 
 def test_recipes_by_name_and_with_changes():
-    assert named_recipe("Short", epochs=3) == RECIPES["short"].replaced(epochs=3)
+    assert named_recipe("Short", epochs=3) == replace(RECIPES["short"], epochs=3)
     with pytest.raises(UnknownNameError, match="near names: paper"):
         named_recipe("papers'")
     with pytest.raises(TypeError):
@@ -69,7 +83,7 @@ def test_a_recipe_that_cannot_be_is_refused(changes, told):
 
 def test_the_papers_augmentations_stand_in_their_order():
     """Wang & Wang's dataset.py, line by line."""
-    steps = paper((224, 224)).transforms
+    steps = paper_augmentation((224, 224)).transforms
     assert [type(step) for step in steps] == [
         T.RandomHorizontalFlip, T.RandomVerticalFlip, T.RandomRotation, T.ColorJitter, T.RandomAffine,
         T.RandomResizedCrop, T.RandomPerspective, T.RandomGrayscale, T.RandomApply, T.PILToTensor]
@@ -87,26 +101,32 @@ def test_the_papers_augmentations_stand_in_their_order():
 
 def test_without_augmentation_a_picture_is_what_the_classifier_prepares():
     classifier, picture = small(), Blobs(1).picture(0).resize((40, 30))
-    plain = prepared(classifier)(picture)
+    plain = transform(classifier)(picture)
     assert plain.dtype == torch.uint8
     assert torch.equal(plain.float() / 255, classifier.prepare(picture)[0])
 
 
-@pytest.mark.parametrize("make", [paper, crops_and_flips])
-def test_augmented_pictures_have_the_inputs_size(make):
-    image = make((24, 20))(Blobs(1).picture(0))
-    assert (image.shape, image.dtype) == ((3, 24, 20), torch.uint8)
+@pytest.mark.parametrize("augmentation", ["paper", "crops_and_flips"])
+def test_augmented_pictures_have_the_inputs_size(augmentation):
+    image = transform(small(), augmentation)(Blobs(1).picture(0).resize((24, 20)))
+    assert (image.shape, image.dtype) == ((3, 16, 16), torch.uint8)
 
 
-def test_shifts_repeat_the_edge():
-    images = torch.arange(2 * 3 * 5 * 6.0).reshape(2, 3, 5, 6)
-    moved = shifted(images, 2, torch.Generator().manual_seed(0))
-    top, left = torch.randint(0, 5, (2, 2), generator=torch.Generator().manual_seed(0)).tolist()
-    for n in range(2):
-        for y in range(5):
-            for x in range(6):
-                row, column = (min(max(at, 0), most) for at, most in ((y + top[n] - 2, 4), (x + left[n] - 2, 5)))
-                assert torch.equal(moved[n, :, y, x], images[n, :, row, column])
+def test_light_augmentation_flips_shifts_and_changes_brightness_and_contrast():
+    """Pixel by pixel, with the same draws: the edge is repeated, contrast is scaled about the image's mean."""
+    n, h, w, most = 6, 32, 40, 2
+    images = torch.rand(n, 3, h, w, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    draw = torch.Generator().manual_seed(0)
+    flip, contrast, brightness = torch.rand(3, n, generator=draw)
+    down, right = torch.randint(0, 2 * most + 1, (2, n), generator=draw) - most
+    found = light_tensor(images, torch.Generator().manual_seed(0))
+    assert 0 < (flip < 0.5).sum() < n
+    for k in range(n):
+        image = images[k].flip(2) if flip[k] < 0.5 else images[k]
+        y, x = (torch.arange(h) + down[k]).clamp(0, h - 1), (torch.arange(w) + right[k]).clamp(0, w - 1)
+        moved = image[:, y][:, :, x]
+        wanted = (moved - moved.mean()) * (0.8 + 0.4 * contrast[k]) + moved.mean() + 0.2 * (brightness[k] - 0.5)
+        torch.testing.assert_close(found[k], wanted.clamp(0, 1), rtol=0, atol=1e-7)
 
 
 def test_light_augmentation_stays_in_range_and_is_drawn_for_each_image():
@@ -130,26 +150,46 @@ def test_every_image_once_in_an_order_of_the_epochs_own():
     assert shuffled(21, 8, seed=1, epoch=1) != orders[0]
     assert [len(positions) for positions in shuffled(17, 8, 0, 1)] == [8, 8]  # BatchNorm wants two images
     assert shuffled(1, 8, 0, 1) == [[0]]
-    assert batches(range(3), 2) == [[0, 1], [2]]
 
 
 def test_memory_holds_what_is_read():
-    data = Blobs(5)
-    feeds = [Feed(data, prepared(small()), torch.device("cpu"), in_memory=held) for held in (False, True)]
-    for one, other in zip(*(feed.batches([[4, 0], [2]]) for feed in feeds)):
-        assert torch.equal(one[0], other[0])
-        assert torch.equal(one[1], other[1])
-    assert 0 <= default_workers() <= 4
+    device, reads = torch.device("cpu"), []
+
+    class Counted(Blobs):
+        def picture(self, i):
+            reads.append(i)
+            return super().picture(i)
+
+    read, held = (Loader(Counted(5), transform(small()), workers=0, in_memory=memory) for memory in (False, True))
+    for order in ([[4, 0], [2]], [[0, 2]]):
+        for one, other in zip(read.batches(order, device), held.batches(order, device), strict=True):
+            assert torch.equal(one[0], other[0])
+            assert torch.equal(one[1], other[1])
+    assert sorted(reads) == [0, 0, 0, 2, 2, 2, 4, 4]
+    assert 0 <= Loader(Blobs(1), transform(small()), workers=None).workers <= 4
+
+
+def test_what_a_worker_cannot_read_is_raised_as_it_is():
+    class Broken(Blobs):
+        def picture(self, i):
+            if i == 3:
+                raise UnreadableImageError(Problem("train/3", "3.png", "cut short"))
+            return super().picture(i)
+
+    for workers in (0, 1):
+        loader = Loader(Broken(5), transform(small()), workers=workers)
+        with pytest.raises(UnreadableImageError, match=r"^3\.png: cut short$"):
+            list(loader.batches([[0, 1], [2, 3], [4]], torch.device("cpu")))
 
 
 def test_a_share_of_each_class_is_held_out():
     data = Blobs(33)
-    splits = split(data, Blobs(3, "test"), 0.2, seed=1)
-    assert [splits.validation.labels.count(label) for label in range(3)] == [2, 2, 2]
-    assert sorted([*splits.validation.ids, *splits.training.ids]) == sorted(data.ids)
-    assert split(data, data, 0.2, seed=1).validation.ids == splits.validation.ids
-    assert split(data, data, 0.2, seed=2).validation.ids != splits.validation.ids
-    assert split(data, data).held_out is data
+    kept, held = hold_out(data, 0.2, seed=1)
+    assert [held.labels.count(label) for label in range(3)] == [2, 2, 2]
+    assert sorted([*held.ids, *kept.ids]) == sorted(data.ids)
+    assert hold_out(data, 0.2, seed=1)[1].ids == held.ids
+    assert hold_out(data, 0.2, seed=2)[1].ids != held.ids
+    assert hold_out(data, 0) == (data, None)
 
 
 # Steps
@@ -157,16 +197,16 @@ def test_a_share_of_each_class_is_held_out():
 
 def test_learning_rates_rise_and_fall():
     cosine = Recipe(schedule="cosine", warmup=0.2)
-    rates = [factor(cosine, step, 10) for step in range(10)]
+    rates = [rate(cosine, step, 10) for step in range(10)]
     assert rates[:3] == pytest.approx([1 / 3, 2 / 3, 1])
     assert rates[6] == pytest.approx(0.5)  # half of the way down
     assert rates[9] == pytest.approx((1 + math.cos(math.pi * 7 / 8)) / 2)
-    cycle = [factor(Recipe(schedule="one_cycle", warmup=0.3), step, 100) for step in range(100)]
+    cycle = [rate(Recipe(schedule="one_cycle", warmup=0.3), step, 100) for step in range(100)]
     assert cycle.index(max(cycle)) == 30
     assert max(cycle) == 1
     assert 0.04 < cycle[0] < 0.05
     assert cycle[99] < 0.001
-    assert {factor(Recipe(), step, 10) for step in range(10)} == {1.0}
+    assert {rate(Recipe(), step, 10) for step in range(10)} == {1.0}
 
 
 def test_the_head_has_its_own_learning_rate():
@@ -189,7 +229,7 @@ def test_vectors_may_go_without_decay():
 
 def test_pretrained_weights_get_a_new_head():
     old = models.load("tf_efficientnet_lite0")
-    new = start("tf_efficientnet_lite0", BIRDS, crop=False)
+    new = finetunable("tf_efficientnet_lite0", BIRDS, crop=False)
     assert (new.class_names, new.num_classes) == (tuple(BIRDS), 5)
     assert new(torch.rand(1, 3, 64, 64)).shape == (1, 5)
     kept, fresh = old.model.state_dict(), new.model.state_dict()
@@ -201,15 +241,15 @@ def test_pretrained_weights_get_a_new_head():
     assert new.weights.digest == old.weights.digest
     assert new.weights.source.endswith(", with a new head")
     assert not new.training
-    again = start("tf_efficientnet_lite0", BIRDS, crop=False)
+    again = finetunable("tf_efficientnet_lite0", BIRDS, crop=False)
     assert torch.equal(again.model.classifier.weight, new.model.classifier.weight)
-    other = start("tf_efficientnet_lite0", BIRDS, crop=False, seed=1)
+    other = finetunable("tf_efficientnet_lite0", BIRDS, crop=False, seed=1)
     assert not torch.equal(other.model.classifier.weight, new.model.classifier.weight)
 
 
 def test_weights_with_these_very_classes_keep_their_head():
     old = models.load("tf_efficientnet_lite0")
-    again = start("tf_efficientnet_lite0", old.class_names)
+    again = finetunable("tf_efficientnet_lite0", old.class_names)
     assert torch.equal(again.model.classifier.weight, old.model.classifier.weight)
 
 
@@ -258,7 +298,7 @@ def test_logits_are_those_of_the_new_head():
 
 
 def test_random_weights_depend_on_the_seed():
-    one, two, other = (start("shufflenet_v2_x0_5", BIRDS, weights=None, seed=seed) for seed in (0, 0, 1))
+    one, two, other = (finetunable("shufflenet_v2_x0_5", BIRDS, weights=None, seed=seed) for seed in (0, 0, 1))
     assert torch.equal(one.model.fc.weight, two.model.fc.weight)
     assert not torch.equal(one.model.fc.weight, other.model.fc.weight)
     assert one.weights.source == "random initialisation"
@@ -272,28 +312,28 @@ def test_weights_from_a_file(tmp_path):
         return network, tmp_path / f"{classes}.pth"
 
     network, path = stored(5)  # the data set's classes: the head stays
-    begun = start("shufflenet_v2_x0_5", BIRDS, weights=path)
+    begun = finetunable("shufflenet_v2_x0_5", BIRDS, weights=path)
     assert torch.equal(begun.model.fc.weight, network.fc.weight)
     network, path = stored(1000)  # the library's own: a new head
-    begun = start("shufflenet_v2_x0_5", BIRDS, weights=path)
+    begun = finetunable("shufflenet_v2_x0_5", BIRDS, weights=path)
     assert torch.equal(begun.model.conv5[0].weight, network.conv5[0].weight)
     assert begun.model.fc.out_features == 5
     _, path = stored(7)
     with pytest.raises(WeightsError, match="7 classes, the network 5; a file must have the data set's number of"):
-        start("shufflenet_v2_x0_5", BIRDS, weights=path)
+        finetunable("shufflenet_v2_x0_5", BIRDS, weights=path)
 
 
 def test_what_was_trained_is_loaded_by_name(tmp_path):
     """The file and what the record says about pictures are all that is needed."""
-    begun = start("shufflenet_v2_x0_5", Blobs(1).class_names, weights=None, input_size=32, crop=False)
+    begun = finetunable("shufflenet_v2_x0_5", Blobs(1).class_names, weights=None, input_size=32, crop=False)
     recipe = Recipe(epochs=1, batch_size=6, augmentation="none", lr=0.01)
     record = train(begun, Blobs(12), Blobs(6, "test"), recipe, tmp_path, workers=0)
-    loaded = models.load("shufflenet_v2_x0_5", weights=tmp_path / "best.safetensors", class_names=record.class_names,
-                         digest=record.files["best"].digest, **record.preprocessing)
+    loaded = models.load("shufflenet_v2_x0_5", weights=tmp_path / "best.safetensors", class_names=record["class_names"],
+                         digest=record["files"]["best"]["digest"], **record["preprocessing"])
     picture = loaded.prepare(Blobs(1).picture(0))
     assert torch.equal(picture, begun.prepare(Blobs(1).picture(0)))
     assert torch.equal(loaded(picture), begun(picture))
-    assert evaluate(loaded, Blobs(6, "test")).accuracy == record.files["best"].test_accuracy
+    assert evaluate(loaded, Blobs(6, "test")).accuracy == record["files"]["best"]["test_accuracy"]
     assert (tmp_path / "best.safetensors").stat().st_mode == (tmp_path / "record.json").stat().st_mode
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from contrastlib.uncertainty import LEVEL, RESAMPLES, bootstrap, percentiles, resampled_counts, standard_error
+from contrastlib.evaluation import LEVEL, RESAMPLES, bootstrap, percentiles, resampled_counts, standard_error
 
 VALUES = torch.tensor([[1.0, -2.0], [2.0, 0.0], [6.0, 5.0]], dtype=torch.float64)
 

@@ -5,7 +5,7 @@ from networks import seeded
 from PIL import Image
 from torch import nn
 
-from contrastlib.data.dataset import ImageDataset
+from contrastlib.data import ImageDataset
 from contrastlib.models import Classifier
 
 SIZE = 16

@@ -77,15 +77,22 @@ def _clean_scripts(
     context: dict[str, Any],
     doctree: Any,  # noqa: ARG001
 ) -> None:
-    """Drop thebe's scripts, which name a CDN for a button that is off, and inline scripts that come twice."""
+    """Drop thebe's scripts, which name a CDN for a button that is off, and inline scripts that come twice.
+
+    The state of widgets holds names that anybody may have chosen. Where JSON's escape stands for each ``<``, none of
+    them can end the script that it stands in (``</SCRIPT>``), nor begin another one or a comment.
+    """
     seen: set[str] = set()
     kept = []
     for script in context.get("script_files", ()):
-        body = getattr(script, "attributes", {}).get("body") or ""
+        attributes = getattr(script, "attributes", {})
+        body = attributes.get("body") or ""
         name = str(getattr(script, "filename", "") or "")
         if "THEBE_JS_URL" in body or name.endswith("sphinx-thebe.js") or (body and body in seen):
             continue
         seen.add(body)
+        if str(attributes.get("type", "")).endswith("+json"):
+            attributes["body"] = body.replace("<", r"\u003c")
         kept.append(script)
     context["script_files"] = kept
 

@@ -9,7 +9,7 @@ from typing import Any
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
-from contrastlib.experiments import made_by
+from contrastlib.experiments import provenance
 
 HEAD = ("table", "rows about", "images", "time", "made", "the code since")
 WIDTHS = (20, 38, 8, 9, 12, 13)
@@ -24,17 +24,17 @@ class MadeBy(SphinxDirective):
         """Make the table anew at each build, since code changes without the page."""
         self.env.note_reread()
         folder = Path(self.env.doc2path(self.env.docname)).parent / self.arguments[0]
-        made = list(made_by.tables(folder))
+        made = list(provenance.of_tables(folder))
         if not made:
             raise self.error(f"no table in {folder} says what made it")
         return [_table([_cells(line) for line in made])]
 
 
-def _cells(made: made_by.Made) -> list[str]:
-    minutes = f"{made.seconds / 60:.0f} min" if made.seconds >= 90 else f"{made.seconds:.0f} s"
-    code = made.verdict.removeprefix("code ").replace("unchanged since", "unchanged").replace("has ", "")
-    when = f"{made.date} {made.commit[:8]}"
-    return [made.table.removesuffix(".csv"), made.group, str(made.images), minutes, when, code]
+def _cells(made: dict[str, Any]) -> list[str]:
+    minutes = f"{made['seconds'] / 60:.0f} min" if made["seconds"] >= 90 else f"{made['seconds']:.0f} s"
+    code = made["verdict"].removeprefix("code ").replace("unchanged since", "unchanged").replace("has ", "")
+    when = f"{made['date']} {made['commit'][:8]}"
+    return [made["table"].removesuffix(".csv"), made["group"], str(made["images"]), minutes, when, code]
 
 
 def _table(lines: list[list[str]]) -> nodes.table:

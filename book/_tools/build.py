@@ -40,6 +40,8 @@ def kernel_environment(build: Path) -> dict[str, str]:
     env = dict(os.environ)
     for name in ("MPLBACKEND", "MATPLOTLIBRC", "PYTHONWARNINGS"):
         env.pop(name, None)  # figures must come inline, and look the same for everybody
+    for name in ("ATEN_CPU_CAPABILITY", "OMP_NUM_THREADS"):
+        env.pop(name, None)  # tests may pretend to be another processor; the book is built by this one
     env["JUPYTER_PATH"] = str(Path(sys.prefix, "share", "jupyter"))  # before any kernel of the user's own
     env["PYTHONPATH"] = str(ROOT)  # this tree's library, whatever else is installed
     env["IPYTHONDIR"] = str(build / "ipython")

@@ -18,8 +18,7 @@ from torch.overrides import TorchFunctionMode
 
 from contrastlib.attribution.base import BaseAttribution, Target, as_target, at_least_float32, check_images, followed
 from contrastlib.contrast import Contrast, original
-from contrastlib.models import Classifier
-from contrastlib.models.layouts import Layout
+from contrastlib.models import Classifier, Layout
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,9 +14,7 @@ from torch import Tensor, nn
 from contrastlib import relevance
 from contrastlib.attribution.class_maps import ClassMaps, Combine, class_maps
 from contrastlib.contrast import Contrast, original
-from contrastlib.models import Classifier
-from contrastlib.models.layers import resolve
-from contrastlib.models.layouts import Layout
+from contrastlib.models import Classifier, Layout, resolve
 
 Target = int | Sequence[int] | Tensor
 

@@ -26,8 +26,7 @@ from contrastlib.attribution.attention import given_to_multi_head, multi_head, u
 from contrastlib.attribution.base import BaseAttribution, Target, as_classes, as_target, check_images, followed, size_of
 from contrastlib.attribution.class_maps import ClassMaps
 from contrastlib.contrast import Contrast, original
-from contrastlib.models import Classifier
-from contrastlib.models.layouts import Layout, square_enough
+from contrastlib.models import Classifier, Layout, square_enough
 
 Size = tuple[int, int]
 

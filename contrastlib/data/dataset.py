@@ -2,12 +2,14 @@
 
 import copy
 import hashlib
-import importlib
 import json
 import warnings
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeVar
 
 import numpy as np
@@ -15,14 +17,19 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
+from tqdm import tqdm
 
-Prepare = Callable[[Image.Image], Tensor]
+from contrastlib import pictures
+
+Transform = Callable[[Image.Image], Tensor]
 """Turns a picture into a tensor (3, H, W) or (1, 3, H, W) in [0, 1], as a classifier's ``prepare`` does."""
 
 Progress = bool | Callable[[int, int], None]
-"""True shows a bar if tqdm is installed; a function is called with how many are done and how many there are."""
+"""True shows a bar; a function is called with how many are done and how many there are."""
 
 _T = TypeVar("_T")
+
+_AHEAD = 2  # parts that are read or being read while one is computed
 
 
 class Sample(NamedTuple):
@@ -45,7 +52,7 @@ class Problem:
 
     Attributes:
         id: the image's name in the data set.
-        where: the file, or the archive and the file's name in it.
+        where: the file.
         reason: what is wrong.
     """
 
@@ -103,11 +110,11 @@ class ImageDataset(Dataset[Sample], ABC):
         self.class_names, self.ids, self.labels = tuple(class_names), tuple(ids), tuple(labels)
         self.items: tuple[Any, ...] = self.ids if items is None else tuple(items)
         self.problems = tuple(problems)
-        self._prepare: Prepare | None = None
+        self._transform: Transform | None = None
         self._digest: str | None = None
         self._check()
         if self.problems:
-            warnings.warn(f"{name} {split}: {told(self.problems)}", DataWarning, stacklevel=2)
+            warnings.warn(f"{name} {split}: {describe(self.problems)}", DataWarning, stacklevel=2)
 
     @abstractmethod
     def picture(self, i: int) -> Image.Image:
@@ -128,8 +135,7 @@ class ImageDataset(Dataset[Sample], ABC):
         """What the image is made from, byte by byte: the digest is taken of it."""
 
     def __getitem__(self, i: int) -> Sample:
-        prepare = to_tensor if self._prepare is None else self._prepare
-        image = prepare(self.picture(i))
+        image = (self._transform or to_tensor)(self.picture(i))
         if image.ndim == 4 and image.shape[0] == 1:
             image = image[0]
         if image.ndim != 3 or image.shape[0] != 3:
@@ -150,7 +156,7 @@ class ImageDataset(Dataset[Sample], ABC):
         """C, the number of class names; some may have no image in this split."""
         return len(self.class_names)
 
-    def prepared(self, prepare: Prepare | None) -> Self:
+    def prepared(self, prepare: Transform | None) -> Self:
         """The same images, prepared for a network.
 
         Args:
@@ -160,7 +166,7 @@ class ImageDataset(Dataset[Sample], ABC):
             a copy; this one stays.
         """
         other = copy.copy(self)
-        other._prepare = prepare
+        other._transform = prepare
         return other
 
     def subset(self, indices: Iterable[int]) -> Self:
@@ -242,55 +248,113 @@ class ImageDataset(Dataset[Sample], ABC):
             raise ValueError(f"labels must be in [0, {self.num_classes})")
 
 
-def to_tensor(picture: Image.Image) -> Tensor:
-    """A picture as numbers.
+class FileImages(ImageDataset):
+    """A data set of image files, which are called as the images are; missing and empty ones become ``problems``.
 
-    Args:
-        picture: RGB.
-
-    Returns:
-        (3, H, W), float32 in [0, 1].
+    Attributes:
+        items: N files.
     """
+
+    items: tuple[Path, ...]
+
+    def __init__(self, name: str, split: str, class_names: Sequence[str], folder: Path, ids: Sequence[str],
+                 labels: Sequence[int]) -> None:
+        faults = [_fault(folder / image) for image in ids]
+        if ids and all(faults):
+            raise DataNotFoundError(f"{name} {split}: none of the {len(ids)} images is there; the first should be "
+                                    f"{folder / ids[0]}")
+        here = [i for i, fault in enumerate(faults) if not fault]
+        super().__init__(name, split, class_names, [ids[i] for i in here], [labels[i] for i in here],
+                         [folder / ids[i] for i in here],
+                         [Problem(i, str(folder / i), fault) for i, fault in zip(ids, faults) if fault])
+
+    def picture(self, i: int) -> Image.Image:
+        """The picture at its own size, before any preparation; see :mod:`contrastlib.pictures`.
+
+        Args:
+            i: position in ``ids``.
+
+        Returns:
+            an RGB picture.
+
+        Raises:
+            UnreadableImageError: it is missing, cut short or no picture; names the file.
+        """
+        try:
+            return pictures.read(self.items[i])
+        except FileNotFoundError as error:
+            raise self._unreadable(i, "there is no such file") from error
+        except ValueError as error:
+            detail = f" ({error.__cause__})" if error.__cause__ else ""
+            raise self._unreadable(i, f"cannot be decoded{detail}") from error
+
+    def _content(self, i: int) -> bytes:
+        try:
+            return self.items[i].read_bytes()
+        except OSError as error:
+            raise self._unreadable(i, f"cannot be read ({error.strerror})") from error
+
+    def _unreadable(self, i: int, reason: str) -> UnreadableImageError:
+        return UnreadableImageError(Problem(self.ids[i], str(self.items[i]), reason))
+
+
+def _fault(file: Path) -> str:
+    """What is wrong, as far as a look at the folder tells."""
+    if not file.is_file():
+        return "there is no such file"
+    return "" if file.stat().st_size else "the file is empty"
+
+
+def to_tensor(picture: Image.Image) -> Tensor:
+    """An RGB picture as numbers, (3, H, W) float32 in [0, 1]."""
     return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1).float() / 255
 
 
-def told(problems: Sequence[Problem], most: int = 3) -> str:
-    """Problems in one sentence.
-
-    Args:
-        problems: at least one.
-        most: how many to name.
-
-    Returns:
-        their number and the first of them.
-    """
+def describe(problems: Sequence[Problem], most: int = 3) -> str:
+    """At least one problem in a sentence: how many there are, and the first of them by name."""
     images = "1 image is" if len(problems) == 1 else f"{len(problems)} images are"
     named = "; ".join(str(problem) for problem in problems[:most])
     return f"{images} left out: {named}{'; ...' if len(problems) > most else ''}"
 
 
 def tracked(sequence: Sequence[_T], progress: Progress, what: str = "") -> Iterator[_T]:
-    """Go through a sequence and show how far it is.
+    """Go through a sequence and show how far it is, under a caption."""
+    if not callable(progress):
+        yield from tqdm(sequence, desc=what, disable=not progress)
+        return
+    for i, thing in enumerate(sequence):
+        yield thing
+        progress(i + 1, len(sequence))
+
+
+def batches(
+    dataset: ImageDataset, parts: Sequence[Sequence[int]], workers: int = 0,
+) -> Iterator[list[Sample | Problem]]:
+    """The images of one part after another; with workers, the next parts are read in the meantime.
 
     Args:
-        sequence: the things to go through.
-        progress: False is silent; True shows a bar if tqdm is installed; a function is called with (done, total).
-        what: the bar's caption.
+        dataset: prepared for a network.
+        parts: positions in the data set, a batch each.
+        workers: threads that read; below 1 for none.
 
     Yields:
-        the things.
+        for each part its images; in the place of one that cannot be decoded, what is wrong with it.
     """
-    if callable(progress):
-        for i, thing in enumerate(sequence):
-            yield thing
-            progress(i + 1, len(sequence))
-    else:
-        yield from _bar(sequence, what) if progress else sequence
+    if workers < 1:
+        yield from ([_sample(dataset, i) for i in part] for part in parts)
+        return
+    coming: deque[list[Future[Sample | Problem]]] = deque()
+    with ThreadPoolExecutor(workers) as pool:  # Pillow decodes and resizes without holding the interpreter
+        for part in parts:
+            coming.append([pool.submit(_sample, dataset, i) for i in part])
+            if len(coming) > _AHEAD:
+                yield [future.result() for future in coming.popleft()]
+        while coming:
+            yield [future.result() for future in coming.popleft()]
 
 
-def _bar(sequence: Sequence[_T], what: str) -> Iterable[_T]:
+def _sample(dataset: ImageDataset, i: int) -> Sample | Problem:
     try:
-        tqdm = importlib.import_module("tqdm").tqdm
-    except ModuleNotFoundError:
-        return sequence
-    return tqdm(sequence, desc=what)
+        return dataset[i]
+    except UnreadableImageError as error:
+        return error.problem

@@ -7,8 +7,9 @@ import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from contrastlib import pictures
 from contrastlib.names import find
 
 
@@ -107,27 +108,14 @@ def load(name: str) -> Photograph:
         FileNotFoundError: the package is there and the file is not.
         ValueError: the file is no readable image.
     """
-    known = names()
-    name = known[find(name, known, "photograph")]
+    name = names()[find(name, names(), "photograph")]
     entry = CATALOGUE[name]
-    image = _read(_folder(name, entry) / entry.path, name)
-    return Photograph(name, image, entry.credit, entry.licence, entry.source)
-
-
-def _folder(name: str, entry: Entry) -> Path:
     spec = importlib.util.find_spec(entry.package)
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError(f"the photograph '{name}' comes with the package {entry.distribution}, which is not "
                                   f"installed; install it with: pip install {entry.distribution}")
-    return Path(spec.origin).parent
-
-
-def _read(path: Path, name: str) -> Image.Image:
     try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except FileNotFoundError:
-        raise FileNotFoundError(f"the photograph '{name}' should lie at {path}, and does not; "
-                                "reinstall the package that carries it") from None
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise ValueError(f"the photograph '{name}' at {path} cannot be read: {error}") from error
+        image = pictures.read(Path(spec.origin).parent / entry.path)
+    except (FileNotFoundError, ValueError) as error:
+        raise type(error)(f"the photograph '{name}' cannot be had: {error}; reinstall {entry.distribution}") from error
+    return Photograph(name, image, entry.credit, entry.licence, entry.source)

@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from contrastlib.experiments import made_by
+from tqdm import tqdm
 
-if TYPE_CHECKING:  # torch takes seconds to import, which `--help` and `status` need not wait for
-    from contrastlib.experiments.experiment import Experiment, Setting
+from contrastlib import experiments
+from contrastlib.experiments import PROFILES, Experiment, Setting, provenance
+from contrastlib.names import UnknownNameError, did_you_mean
 
 EXAMPLES = """\
 examples:
@@ -22,6 +23,24 @@ examples:
   torchrun --nproc-per-node 8 -m contrastlib.experiments run gradient-sign --profile figure1
   python -m contrastlib.experiments status
 """
+FIELDS: dict[str, dict[str, Any]] = {
+    "model": {"metavar": "NAME", "help": "another network; weights and layers are then its own, unless given"},
+    "weights": {"metavar": "FILE", "help": "a file, 'default', 'none' (random), or one of torchvision's names"},
+    "dataset": {"metavar": "NAME", "help": "cub200, food101, imagenet, imagenette or drawn_birds"},
+    "split": {"help": "of the data set"},
+    "crop": {"action": argparse.BooleanOptionalAction, "help": "whether images keep their aspect and lose their edges"},
+    "input_size": {"type": int, "metavar": "PIXELS", "help": "side of the network's input (default: the weights' own)"},
+    "rule": {"help": "which images, such as 'p2>0.1'; 'all' for all"},
+    "limit": {"type": int, "metavar": "N", "help": "at most N images, spread evenly; 0 for all"},
+    "layers": {"flag": "--layer", "nargs": "+", "metavar": "LAYER",
+               "help": "where maps are read; LAYER=METHOD for one method only"},
+    "shard": {"type": int, "metavar": "N", "help": "images that are computed and written together"},
+    "precision": {"choices": ("float32", "bfloat16"), "help": "bfloat16 is mixed precision"},
+    "compiled": {"flag": "--compile", "action": argparse.BooleanOptionalAction,
+                 "help": "compile the network with torch.compile"},
+}
+"""The options that change a field of the profile's setting."""
+
 _SECONDS_BETWEEN_LINES = 20.0
 
 
@@ -72,36 +91,23 @@ def _add_run(commands: Any) -> None:
     add = running.add_argument
     add("name", metavar="NAME", help="one that 'list' names")
     add("--profile", default="embedded", help="the setting to begin with (default: %(default)s)")
-    add("--model", metavar="NAME", help="another network; weights and layers are then its own, unless given")
-    add("--weights", metavar="FILE", help="a file, 'default', 'none' (random), or one of torchvision's names")
-    add("--dataset", metavar="NAME", help="cub200, food101, imagenet, imagenette or drawn_birds")
-    add("--split", help="of the data set")
+    for name, about in FIELDS.items():
+        option = {"flag": f"--{name.replace('_', '-')}", "default": None, **about}
+        add(option.pop("flag"), dest=name, **option)
     add("--root", metavar="FOLDER", help="where the data set lies (default: $CONTRASTLIB_DATA)")
-    add("--crop", action=argparse.BooleanOptionalAction, default=None,
-        help="whether images keep their aspect and lose their edges")
-    add("--input-size", type=int, metavar="PIXELS", help="side of the network's input (default: the weights' own)")
-    add("--rule", help="which images, such as 'p2>0.1'; 'all' for all")
-    add("--limit", type=int, metavar="N", help="at most N images, spread evenly; 0 for all")
-    add("--layer", nargs="+", metavar="LAYER", help="where maps are read; LAYER=METHOD for one method only")
-    add("--shard", type=int, metavar="N", help="images that are computed and written together")
-    add("--precision", choices=("float32", "bfloat16"), help="bfloat16 is mixed precision")
-    add("--compile", action=argparse.BooleanOptionalAction, default=None, help="compile the network with torch.compile")
     add("--device", help="such as cpu or cuda (default: a GPU if there is one)")
     add("--workers", type=int, default=2, metavar="N", help="threads that read pictures (default: %(default)s)")
     add("--output", metavar="FOLDER", help="where everything is kept (default: runs/NAME-PROFILE, and what differs)")
     add("--table", action="append", default=[], metavar="FILE", help="a CSV file to put the rows into as well")
-    add("--restart", action="store_true", help="remove what an earlier run left in the folder")
+    add("--restart", action="store_true", help="compute everything anew that an earlier run left in the folder")
     add("--accept-changes", action="store_true", help="go on although network, data, setting or code have changed")
 
 
 def list_experiments(_args: argparse.Namespace) -> None:
     """Print the experiments with their profiles."""
-    from contrastlib.experiments.profiles import PROFILES
-    from contrastlib.experiments.registry import EXPERIMENTS
-
-    for name, experiment in EXPERIMENTS.items():
-        _say(f"{name}\n  {experiment.about}")
-        for profile, setting in PROFILES[name].items():
+    for name, profiles in PROFILES.items():
+        _say(f"{name}\n  {experiments.by_name(name).about}")
+        for profile, setting in profiles.items():
             which = f" ({setting.rule})" if setting.rule else ""
             limit = f", {setting.limit} images" if setting.limit else ""
             _say(f"    {profile:15} {setting.model} on {setting.dataset} {setting.split}{which}{limit}")
@@ -109,52 +115,46 @@ def list_experiments(_args: argparse.Namespace) -> None:
 
 def run_experiment(args: argparse.Namespace) -> None:
     """Run an experiment and say where its rows are."""
-    from contrastlib.experiments import registry, runner
-
-    experiment = registry.by_name(args.name)
+    experiment = experiments.by_name(args.name)
     setting = chosen(experiment, args)
     folder = Path(args.output) if args.output else default_folder(experiment, setting, args.profile)
-    options = runner.Options(folder, args.root, args.device, args.workers, tuple(Path(path) for path in args.table),
-                             args.restart, args.accept_changes)
     progress = Progress(experiment.name)
+    from contrastlib.experiments import runner
+
     try:
-        rows = runner.run(experiment, setting, options, progress)
+        rows = runner.run(experiment, setting, folder, root=args.root, device=args.device, workers=args.workers,
+                          tables=args.table, restart=args.restart, accept=args.accept_changes, report=progress)
     finally:
         progress.close()
-    if rows:
-        _say(f"{len(rows)} rows in {', '.join(map(str, (folder / runner.ROWS, *options.tables)))}")
+    if len(rows):
+        _say(f"{len(rows)} rows in {', '.join(map(str, (folder / runner.ROWS, *args.table)))}")
 
 
-def chosen(experiment: "Experiment", args: argparse.Namespace) -> "Setting":
+def chosen(experiment: Experiment, args: argparse.Namespace) -> Setting:
     """The profile's setting with what the command line changes.
 
     Raises:
         UnknownNameError: there is no such profile.
     """
-    from contrastlib.experiments.profiles import PROFILES
-    from contrastlib.names import UnknownNameError, did_you_mean
-
     profiles = PROFILES[experiment.name]
     if args.profile not in profiles:
         raise UnknownNameError(f"{experiment.name} has no profile {args.profile!r}"
                                f"{did_you_mean(args.profile, list(profiles))}")
     setting = profiles[args.profile]
-    if args.model is not None and args.model != setting.model:
-        setting = replace(setting, model=args.model, weights="default", crop=None, input_size=None, layers=(),
-                          normalised=())
-    given = {"weights": args.weights, "dataset": args.dataset, "split": args.split, "crop": args.crop,
-             "input_size": args.input_size,
-             "rule": None if args.rule is None else args.rule.removeprefix("all").replace(" ", ""),
-             "shard": args.shard, "precision": args.precision, "compiled": args.compile,
-             "layers": None if args.layer is None else tuple(args.layer)}
-    setting = replace(setting, **{name: value for name, value in given.items() if value is not None})
-    return setting if args.limit is None else replace(setting, limit=args.limit or None)
+    given = {name: getattr(args, name) for name in FIELDS if getattr(args, name) is not None}
+    if given.get("model", setting.model) != setting.model:
+        setting = replace(setting, weights="default", crop=None, input_size=None, layers=(), normalised=())
+    if "rule" in given:
+        given["rule"] = given["rule"].removeprefix("all").replace(" ", "")
+    if "limit" in given:
+        given["limit"] = given["limit"] or None
+    if "layers" in given:
+        given["layers"] = tuple(given["layers"])
+    return replace(setting, **given)
 
 
-def default_folder(experiment: "Experiment", setting: "Setting", profile: str) -> Path:
+def default_folder(experiment: Experiment, setting: Setting, profile: str) -> Path:
     """``runs/NAME-PROFILE``, with the network and whatever else differs from the profile behind it."""
-    from contrastlib.experiments.profiles import PROFILES
-
     usual = PROFILES[experiment.name][profile]
     names = ("model", "dataset", "split", "rule", "limit", "precision", "compiled")
     changed = [f"{getattr(setting, name)}" if name != "compiled" else "compiled"
@@ -173,45 +173,43 @@ class Progress:
     def __init__(self, name: str) -> None:
         self.name = name
         self._bar: Any = None
-        self._begun: int | None = None  # images that an earlier run had done
-        self._told = 0.0
+        self._what = ""
+        self._begun = (0, 0.0)  # how much was done when this began, and when that was
+        self._said = 0.0
 
-    def __call__(self, done: int, total: int, seconds: float) -> None:
-        """Show it."""
-        if sys.stderr.isatty() and self._show_bar(done, total):
-            return
-        if self._begun is None:
-            self._begun = done
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """Say it: at once where something new begins, then now and then."""
         now = time.monotonic()
-        if now - self._told >= _SECONDS_BETWEEN_LINES or done == total:
-            self._told = now
-            new = done - self._begun
-            left = f", {_duration(seconds * (total - done) / new)} left" if new and done < total else ""
-            _say(f"{self.name}: {done} of {total} images{left}", sys.stderr)
+        new, self._what = what != self._what, what
+        if new:
+            self.close()
+            self._begun = (done, now)
+        if sys.stderr.isatty() and total:
+            if self._bar is None:
+                self._bar = tqdm(total=total, initial=done, desc=what, unit="image")
+            self._bar.update(done - self._bar.n)
+        elif new or done == total or now - self._said >= _SECONDS_BETWEEN_LINES:
+            self._said = now
+            before, start = self._begun
+            left = ""
+            if before < done < total:
+                left = f", {_duration((now - start) * (total - done) / (done - before))} left"
+            _say(f"{what}: {done} of {total} images{left}" if total else f"{self.name}: {what}", sys.stderr)
 
     def close(self) -> None:
         """End the bar."""
         if self._bar is not None:
             self._bar.close()
-
-    def _show_bar(self, done: int, total: int) -> bool:
-        try:
-            from tqdm import tqdm
-        except ModuleNotFoundError:
-            return False
-        if self._bar is None:
-            self._bar = tqdm(total=total, initial=done, desc=self.name, unit="image")
-        self._bar.update(done - self._bar.n)
-        return True
+            self._bar = None
 
 
 def show_status(args: argparse.Namespace) -> None:
     """Print how far runs are and what made the rows of tables."""
     folders = [Path(name) for name in args.folders] or sorted(path.parent for path in Path("runs").glob("*/run.json"))
     for folder in folders:
-        _say(made_by.run_line(folder))
-    for made in made_by.tables(Path(args.tables)):
-        _say(f"{made.table}: {made.group}; {made.images} images, commit {made.commit}, {made.verdict}")
+        _say(provenance.of_run(folder))
+    for made in provenance.of_tables(Path(args.tables)):
+        _say("{table}: {group}; {images} images, commit {commit}, {verdict}".format_map(made))
     if not folders and not Path(args.tables).is_dir():
         _say(f"no runs in runs/ and no tables in {args.tables}")
 

@@ -1,13 +1,16 @@
 """Where maps of a transformer lie, block by block: on the bird, on the parts that tell species apart, or nowhere."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 
+import pandas as pd
 import torch
 from torch import Tensor
 
-from contrastlib import contrast, localisation, relevance
+from contrastlib import contrast, evaluation, relevance
 from contrastlib.attribution import (
     AttentionRelevance,
     AttentionRollout,
@@ -20,9 +23,8 @@ from contrastlib.attribution import (
 )
 from contrastlib.contrast import Contrast
 from contrastlib.data.birds import CODES, SPECIES, telling_parts
-from contrastlib.experiments.experiment import Batch, Experiment, Row, Setting, Values, estimates, key, parts
-from contrastlib.models import Classifier
-from contrastlib.models.layouts import Layout
+from contrastlib.experiments.experiment import Batch, Experiment, Setting, Values, best_two
+from contrastlib.models import Classifier, Layout
 
 CONTRASTS: dict[str, Contrast] = {"original": contrast.original, "weighted": contrast.weighted}
 METRICS = ("positive share on the bird", "positive share on the telling parts", "largest value on the bird",
@@ -59,17 +61,14 @@ RELEVANCES = {"relevance": AttentionRelevance(), "relevance signed": AttentionRe
 def measure(classifier: Classifier, batch: Batch, setting: Setting) -> Values:
     """For every target, method, block and contrast the four metrics of each image, (n, 4); NaN where there is none."""
     with torch.no_grad():
-        best = classifier(batch.images).topk(2).indices
-    classes = dict(zip(("t1", "t2"), best.unbind(1)))
+        logits = classifier(batch.images)
     found: Values = {}
-    for target in setting.targets:
-        one = classes[target]
-        other = classes["t2" if target == "t1" else "t1"]
-        regions = _regions(batch, one, other)
-        found[key(target, CHANCE, "", "")] = _chance(regions, len(batch.images))
+    for target, (one, other) in best_two(logits, setting).items():
+        regions = batch.bird, _telling(batch, one, other)
+        found[target, CHANCE, "", ""] = _chance(*regions)
         for name, score in CONTRASTS.items():
             for method, block, maps in all_maps(classifier, batch.images, one, score):
-                found[key(target, method, block, name)] = _metrics(maps, regions, batch.images.shape[-2:])
+                found[target, method, block, name] = _metrics(maps, *regions)
     return found
 
 
@@ -125,6 +124,20 @@ def transformer(classifier: Classifier) -> tuple[Family, dict[int, str]]:
                      "... and torchvision's as encoder.layers.encoder_layer_0, ...")
 
 
+@contextmanager
+def outputs_of(classifier: Classifier, names: Iterable[str]) -> Iterator[dict[str, Tensor]]:
+    """What the named modules give in a pass, by name; of torchvision's attention, which gives two things, the first."""
+    outputs: dict[str, Tensor] = {}
+
+    def keep(name: str, _module: object, _args: object, output: Tensor | tuple[Tensor, ...]) -> None:
+        outputs[name] = output if isinstance(output, Tensor) else output[0]
+
+    with ExitStack() as hooks:
+        for name in dict.fromkeys(names):
+            hooks.enter_context(classifier.model.get_submodule(name).register_forward_hook(partial(keep, name)))
+        yield outputs
+
+
 def _through_attention(read: Attentions) -> Iterator[tuple[str, str, Tensor]]:
     for block in range(len(read.probabilities)):
         for name, rollout in ROLLOUTS.items():
@@ -136,21 +149,9 @@ def _through_attention(read: Attentions) -> Iterator[tuple[str, str, Tensor]]:
 def _at_layers(classifier: Classifier, images: Tensor, target: Tensor, score: Contrast,
                places: dict[tuple[str, int], str]) -> Iterator[tuple[str, str, Tensor]]:
     """The maps at all layers from one pass; the last block's output gets no gradient and has no map."""
-    outputs: dict[str, Tensor] = {}
-
-    def keeper(name: str) -> torch.utils.hooks.RemovableHandle:
-        def keep(_module: object, _args: object, output: Tensor | tuple[Tensor, ...]) -> None:
-            outputs[name] = output if isinstance(output, Tensor) else output[0]
-        return classifier.model.get_submodule(name).register_forward_hook(keep)
-
-    handles = [keeper(name) for name in dict.fromkeys(places.values())]
-    try:
-        with torch.enable_grad():
-            logits = classifier(images.detach().clone().requires_grad_())
-            gradients = torch.autograd.grad(score(logits, target).sum(), list(outputs.values()))
-    finally:
-        for handle in handles:
-            handle.remove()
+    with outputs_of(classifier, places.values()) as outputs, torch.enable_grad():
+        logits = classifier(images.detach().clone().requires_grad_())
+        gradients = torch.autograd.grad(score(logits, target).sum(), list(outputs.values()))
     size = (images.shape[-2], images.shape[-1])
     of_layer = dict(zip(outputs, gradients))
     for (method, block), name in places.items():
@@ -161,63 +162,49 @@ def _at_layers(classifier: Classifier, images: Tensor, target: Tensor, score: Co
             yield method, str(block), rule.combine(layout.to_map(outputs[name].detach()), gradient)
 
 
-def _regions(batch: Batch, target: Tensor, other: Tensor) -> dict[str, Tensor] | None:
-    """The bird in front, and those of its parts in which it differs from the other species, (n, 1, H, W) bool.
+def _telling(batch: Batch, target: Tensor, other: Tensor) -> Tensor:
+    """Those parts of the bird in front in which it differs from the other species, (n, 1, H, W) bool.
 
-    None where nothing is known of the pictures. The second region is empty for species of two genera, and where the
-    part that differs is hidden or missing on this bird.
+    Nowhere for species of two genera, and where the part that differs is hidden or missing on this bird, or not known.
     """
     if batch.parts is None:
-        return None
-    codes = batch.parts[:, None].long()
-    table = torch.zeros(len(codes), 256, dtype=torch.bool, device=codes.device)
-    for i, (t, s) in enumerate(zip(target.tolist(), other.tolist())):
+        return batch.bird
+    table = torch.zeros(len(batch.parts), 256, dtype=torch.bool, device=batch.parts.device)
+    for row, t, s in zip(table, target.tolist(), other.tolist()):
         if SPECIES[t].genus == SPECIES[s].genus:  # between genera nearly the whole bird tells
-            table[i, [CODES[part] for part in telling_parts(t, s)]] = True
-    telling = torch.stack([row[code] for row, code in zip(table, codes)])
-    return {"bird": (codes > 0) & (codes <= len(CODES)), "telling": telling}
+            row[[CODES[part] for part in telling_parts(t, s)]] = True
+    return torch.stack([row[codes] for row, codes in zip(table, batch.parts[:, None].long())])
 
 
-def _metrics(maps: Tensor, regions: dict[str, Tensor] | None, size: Sequence[int]) -> Tensor:
-    if regions is None:
-        unknown = maps.new_full((len(maps),), torch.nan).double()
-        return torch.stack([unknown, unknown, unknown, localisation.moran(maps)], dim=1).float()
-    large = relevance.upsample(maps, (size[0], size[1]))
-    return torch.stack([
-        localisation.share_inside(large, regions["bird"]), localisation.share_inside(large, regions["telling"]),
-        localisation.hit(large, regions["bird"]), localisation.moran(maps)], dim=1).float()
+def _metrics(maps: Tensor, bird: Tensor, telling: Tensor) -> Tensor:
+    large = relevance.upsample(maps, (bird.shape[-2], bird.shape[-1]))
+    return torch.stack([evaluation.share_inside(large, bird), evaluation.share_inside(large, telling),
+                        evaluation.hit(large, bird), evaluation.moran(maps)], dim=1).float()
 
 
-def _chance(regions: dict[str, Tensor] | None, n: int) -> Tensor:
+def _chance(bird: Tensor, telling: Tensor) -> Tensor:
     """What a map that knows nothing gets: the regions' shares of the picture."""
-    if regions is None:
-        return torch.full((n, 4), torch.nan)
-    bird, telling = localisation.area(regions["bird"]), localisation.area(regions["telling"])
-    telling = torch.where(telling > 0, telling, torch.nan)
-    return torch.stack([bird, telling, bird, torch.full_like(bird, torch.nan)], dim=1).float()
+    areas = torch.stack([evaluation.area(bird), evaluation.area(telling), evaluation.area(bird)], dim=1)
+    areas = torch.where(areas > 0, areas, torch.nan)
+    return torch.cat([areas, torch.full_like(areas[:, :1], torch.nan)], dim=1).float()
 
 
-def rows(values: Values) -> list[Row]:
+def rows(values: Values) -> pd.DataFrame:
     """Averages; ``original`` is compared with chance, ``weighted`` with ``original``, image by image."""
-    return [row for column in range(len(METRICS)) for name in values for row in _rows_of(values, name, column)]
-
-
-def _rows_of(values: Values, name: str, column: int) -> list[Row]:
-    """The row of one metric, over the images that have it; none where no image has."""
-    target, method, block, which = parts(name)
-    own, against, rival = values[name][:, column], None, ""
-    if which:
-        rival = CHANCE if which == "original" else "original"
-        against = values[key(target, *((CHANCE, "", "") if rival == CHANCE else (method, block, rival)))][:, column]
-        if not against.isfinite().any():  # Moran's I has no level of chance here, nor a picture without masks
-            against, rival = None, ""
-    known = own.isfinite() if against is None else own.isfinite() & against.isfinite()
-    if not known.any():
-        return []
-    (cell,) = estimates([own[known]], [None if against is None else against[known]])
-    return [{**dict(zip(COLUMNS, parts(name))), "metric": METRICS[column], "against": rival, **cell}]
+    columns: dict[evaluation.Cells, Tensor] = {}
+    references: dict[evaluation.Cells, Tensor] = {}
+    for m, metric in enumerate(METRICS):
+        for (target, method, block, which), numbers in values.items():
+            against = {"original": CHANCE, "weighted": "original"}.get(which, "")
+            rival = (target, CHANCE, "", "") if against == CHANCE else (target, method, block, against)
+            # Moran's I has no level of chance here, nor a picture without masks.
+            comparable = against != "" and bool(values[rival][:, m].isfinite().any())
+            cells = (target, method, block, which, metric, against if comparable else "")
+            columns[cells] = numbers[:, m]
+            if comparable:
+                references[cells] = values[rival][:, m]
+    return evaluation.summarise(columns, (*COLUMNS, "metric", "against"), references=references)
 
 
 EXPERIMENT = Experiment(
-    "coherence", "Figures 5 and 8: where maps of transformers lie, block by block", "coherence.csv", measure, rows,
-    wants_parts=True)
+    "coherence", "Figures 5 and 8: where maps of transformers lie, block by block", measure, rows, wants_parts=True)

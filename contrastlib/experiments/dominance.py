@@ -3,12 +3,14 @@
 import math
 from itertools import pairwise
 
+import pandas as pd
 import torch
 from torch import Tensor
 
-from contrastlib import contrast, relevance, uncertainty
-from contrastlib.experiments.experiment import Batch, Experiment, Row, Setting, Values, key, number
-from contrastlib.experiments.masking import METHODS, places
+from contrastlib import contrast, relevance
+from contrastlib.evaluation import Cells, averages
+from contrastlib.experiments.experiment import Batch, Experiment, Setting, Values
+from contrastlib.experiments.masking import METHODS, layers_and_methods
 from contrastlib.models import Classifier
 
 EDGES = (-math.inf, 0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 14.0, 17.0, math.inf)
@@ -17,12 +19,12 @@ EDGES = (-math.inf, 0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 14.0, 17
 METRICS = ("correlation original weighted", "correlation probability weighted", "correlation normalised weighted",
            "correlation normalised original", "norm of the others over the target", "positive share original",
            "positive share weighted")
-LOG_ODDS, FOUND = key("log-odds"), key("metrics")
+LOG_ODDS, FOUND = ("log-odds",), ("metrics",)
 
 
 def measure(classifier: Classifier, batch: Batch, setting: Setting) -> Values:
     """Log-odds of the most probable class (n, 1), and how its maps relate to each other (n, 7)."""
-    layer, method = next(places(setting, classifier))
+    layer, method = next(layers_and_methods(setting, classifier))
     maps = METHODS[method].class_maps(classifier, batch.images, layer=layer)
     target = maps.logits.argmax(-1)
     original, weighted, probability = (
@@ -42,24 +44,16 @@ def _norm(maps: Tensor) -> Tensor:
     return maps.double().flatten(1).norm(dim=1)[:, None]
 
 
-def rows(values: Values) -> list[Row]:
+def rows(values: Values) -> pd.DataFrame:
     """Averages with intervals, bin by bin and over all images; a map that is constant has no correlation."""
     log_odds, found = values[LOG_ODDS][:, 0], values[FOUND]
-    bins = [*pairwise(EDGES), (-math.inf, math.inf)]
-    return [row for low, high in bins for row in _bin(found[(log_odds >= low) & (log_odds < high)], low, high)]
-
-
-def _bin(found: Tensor, low: float, high: float) -> list[Row]:
-    rows = []
-    for metric, column in zip(METRICS, found.unbind(1)):
-        known = column[column.isfinite()]
-        if len(known):
-            interval = uncertainty.bootstrap(known[:, None])
-            rows.append({"from": f"{low:g}", "to": f"{high:g}", "metric": metric,
-                         "value": number(interval.value.item()), "low": number(interval.low.item()),
-                         "high": number(interval.high.item()), "n": str(len(known))})
-    return rows
+    columns: dict[Cells, Tensor] = {}
+    for low, high in [*pairwise(EDGES), (-math.inf, math.inf)]:
+        inside = (log_odds >= low) & (log_odds < high)
+        for metric, column in zip(METRICS, found.unbind(1)):
+            columns[f"{low:g}", f"{high:g}", metric] = column.masked_fill(~inside, torch.nan)
+    return averages(columns, ("from", "to", "metric"))
 
 
 EXPERIMENT = Experiment(
-    "dominance", "Table 2 and the discussion: maps when one class dominates", "dominance.csv", measure, rows)
+    "dominance", "Table 2 and the discussion: maps when one class dominates", measure, rows)

@@ -1,19 +1,17 @@
-"""What an experiment is, and the words that its tables share."""
+"""What an experiment is, on what it can be run, and the words that its tables share; no torch."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:  # torch takes seconds to import, which `--help` and `status` need not wait for
+    import pandas as pd
+    from torch import Tensor
 
-from contrastlib import uncertainty
-from contrastlib.models import Classifier
+    from contrastlib.models import Classifier
 
-Values = dict[str, Tensor]
-"""Numbers by what they are: a key of :func:`key` to (n, M) float32, one row for each image."""
-
-Row = dict[str, str]
+Values = dict[tuple[str, ...], "Tensor"]
+"""Numbers (n, M), one row for each image, by what they are: the cells of their row in the table."""
 
 GROUP = ("classifier", "data set", "split", "images", "precision")
 """The columns that tell runs apart in every table."""
@@ -74,7 +72,7 @@ class Setting:
         return {name: value for name, value in fields.items() if name != "input_size" or value is not None}
 
     @property
-    def group(self) -> Row:
+    def group(self) -> dict[str, str]:
         """What the rows of this run have in their first columns, but for the names of classifier and data set."""
         return {"split": self.split, "images": self.rule or "all",
                 "precision": self.precision + (" compiled" if self.compiled else "")}
@@ -92,9 +90,15 @@ class Batch:
             them.
     """
 
-    images: Tensor
-    labels: Tensor
-    parts: Tensor | None = None
+    images: "Tensor"
+    labels: "Tensor"
+    parts: "Tensor | None" = None
+
+    @property
+    def bird(self) -> "Tensor":
+        """Where the bird in front is, (n, 1, H, W) bool; nowhere if the parts are not known."""
+        # From 33 on the parts are of another bird, and no pixel is below 0.
+        return self.images[:, :1] < 0 if self.parts is None else ((self.parts > 0) & (self.parts <= 32))[:, None]
 
 
 @dataclass(frozen=True)
@@ -104,8 +108,7 @@ class Experiment:
     Attributes:
         name: on the command line.
         about: what it reproduces, in a line.
-        table: file name of its rows.
-        measure: numbers (n, M) for each image of a batch.
+        measure: numbers for each image of a batch.
         rows: the table of all images' numbers.
         group: columns that tell runs apart.
         wants_parts: whether batches come with their parts, for which drawn birds are drawn a second time.
@@ -113,9 +116,8 @@ class Experiment:
 
     name: str
     about: str
-    table: str
-    measure: Callable[[Classifier, Batch, Setting], Values]
-    rows: Callable[[Values], list[Row]]
+    measure: "Callable[[Classifier, Batch, Setting], Values]"
+    rows: "Callable[[Values], pd.DataFrame]"
     group: tuple[str, ...] = GROUP
     wants_parts: bool = False
 
@@ -125,40 +127,8 @@ class Experiment:
         return self.measure.__module__
 
 
-def key(*parts: object) -> str:
-    """A key of :data:`Values` from the cells of a row."""
-    return "|".join(map(str, parts))
-
-
-def parts(name: str) -> list[str]:
-    """The cells that :func:`key` put together."""
-    return name.split("|")
-
-
-def estimates(values: Sequence[Tensor], references: Sequence[Tensor | None]) -> list[Row]:
-    """Columns of averages over images: value, standard error, difference to a reference with its interval, n.
-
-    Args:
-        values: S vectors (n,).
-        references: for each of them the vector (n,) that it is compared with, image by image, or None.
-
-    Returns:
-        S rows with the columns ``value``, ``se``, ``difference``, ``low``, ``high``, ``n``.
-    """
-    if not values:
-        return []
-    table = torch.stack([v.double() for v in values], dim=1)
-    compared = torch.stack([v.double() if r is None else r.double() for v, r in zip(values, references)], dim=1)
-    interval = uncertainty.bootstrap(table - compared)
-    columns = zip(table.mean(0).tolist(), uncertainty.standard_error(table).tolist(), interval.value.tolist(),
-                  interval.low.tolist(), interval.high.tolist(), references)
-    return [{"value": number(value), "se": number(se),
-             **({"difference": "", "low": "", "high": ""} if reference is None else
-                {"difference": number(difference), "low": number(low), "high": number(high)}),
-             "n": str(len(table))}
-            for value, se, difference, low, high, reference in columns]
-
-
-def number(value: float) -> str:
-    """A number with six significant digits."""
-    return f"{value:.6g}"
+def best_two(logits: "Tensor", setting: Setting) -> "dict[str, tuple[Tensor, Tensor]]":
+    """For each target of a setting, the class that it means and the other of the two most probable ones, (n,) each."""
+    first, second = logits.topk(2).indices.unbind(1)
+    both = {"t1": (first, second), "t2": (second, first)}
+    return {name: both[name] for name in setting.targets}

@@ -1,7 +1,10 @@
 """Figures 1 and 7: images are pushed along the sign of the gradient; what happens to p_t, accuracy and y_t?"""
 
-from contrastlib import contrast, faithfulness
-from contrastlib.experiments.experiment import Batch, Experiment, Row, Setting, Values, estimates, key, parts
+import pandas as pd
+
+from contrastlib import contrast
+from contrastlib.evaluation import OUTCOMES, outcome, summarise
+from contrastlib.experiments.experiment import Batch, Experiment, Setting, Values
 from contrastlib.models import Classifier
 from contrastlib.perturbation import gradient_sign_sweep
 
@@ -11,30 +14,24 @@ CONTRASTS = {
     "max": contrast.max, "finer": contrast.finer(),
 }
 EPSILONS, STEPS = (3e-3, 1e-3), (1, 2, 10)
-BEFORE = key("before", "", "")
+BEFORE = ("before", "", "")
 
 
 def measure(classifier: Classifier, batch: Batch, setting: Setting) -> Values:  # noqa: ARG001 - all take a setting
     """Accuracy, p_t and y_t of the true label before and after, (n, 3) for each setting of the perturbation."""
     sweep = gradient_sign_sweep(classifier, batch.images, batch.labels, CONTRASTS, epsilons=EPSILONS, steps=STEPS)
-    after = {key(*setting): faithfulness.outcome(logits, batch.labels) for setting, logits in sweep.after.items()}
-    return {BEFORE: faithfulness.outcome(sweep.before, batch.labels), **after}
+    logits = {BEFORE: sweep.before} | {tuple(map(str, cells)): after for cells, after in sweep.after.items()}
+    return {cells: outcome(y, batch.labels) for cells, y in logits.items()}
 
 
-def rows(values: Values) -> list[Row]:
+def rows(values: Values) -> pd.DataFrame:
     """Averages before, and of the changes; each contrast is compared with ``original`` image by image."""
     before = values[BEFORE].double()
-    changes = {name: after.double() - before for name, after in values.items() if name != BEFORE}
-    named, vectors, references = [], [], []
-    for name, table in {BEFORE: before, **changes}.items():
-        which, epsilon, steps = parts(name)
-        other = None if which in ("before", "original") else changes[key("original", epsilon, steps)]
-        for m, metric in enumerate(faithfulness.OUTCOMES):
-            named.append({"contrast": which, "epsilon": epsilon, "steps": steps, "metric": metric})
-            vectors.append(table[:, m])
-            references.append(None if other is None else other[:, m])
-    return [{**left, **right} for left, right in zip(named, estimates(vectors, references))]
+    changes = {cells: after.double() - before for cells, after in values.items() if cells != BEFORE}
+    columns = {(*cells, metric): table[:, m] for cells, table in {BEFORE: before, **changes}.items()
+               for m, metric in enumerate(OUTCOMES)}
+    return summarise(columns, ("contrast", "epsilon", "steps", "metric"), compare="contrast", to="original")
 
 
 EXPERIMENT = Experiment(
-    "gradient-sign", "Figures 1 and 7: pushing along the sign of the gradient", "gradient_sign.csv", measure, rows)
+    "gradient-sign", "Figures 1 and 7: pushing along the sign of the gradient", measure, rows)

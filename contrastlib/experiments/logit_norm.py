@@ -1,14 +1,16 @@
 """Figure 6: the larger a logit, the larger its gradient?"""
 
+import pandas as pd
 import torch
 from torch import Tensor
 
-from contrastlib import uncertainty
-from contrastlib.experiments.experiment import Batch, Experiment, Row, Setting, Values, key, number
+from contrastlib import tables
+from contrastlib.evaluation import Cells, averages, percentiles, resampled_counts
+from contrastlib.experiments.experiment import Batch, Experiment, Setting, Values
 from contrastlib.models import Classifier
 
 BINS = 24
-POINTS, SUMS = key("logit and norm"), ("constant", "linear", "quadratic")
+POINTS, SUMS = ("logit and norm",), ("constant", "linear", "quadratic")
 RATIOS = {"first over second": 1, "first over tenth": 9}
 """Norms that are compared with that of the most probable class: their ranks, from 0."""
 
@@ -45,11 +47,12 @@ def ranks(classes: int) -> range | list[int]:
     return [*range(50), *range(50, 950, 20), *range(950, 1000)] if classes == 1000 else range(classes)
 
 
-def rows(values: Values) -> list[Row]:
+def rows(values: Values) -> pd.DataFrame:
     """The second-degree fit with intervals over images, bins of equally many points, and ratios of norms."""
     logits, norms = values[POINTS].double().chunk(2, dim=1)
-    counts = uncertainty.resampled_counts(len(logits))
-    return [*_fit(logits, norms, counts), *_bins(logits.flatten(), norms.flatten()), *_ratios(norms, counts)]
+    found = pd.DataFrame([*_fit(logits, norms), *_bins(logits.flatten(), norms.flatten())],
+                         columns=["kind", "name", "at", "value", "low", "high", "n"])
+    return pd.concat([tables.typed(found), _ratios(norms)], ignore_index=True)
 
 
 def fit(logits: Tensor, norms: Tensor, counts: Tensor | None = None) -> Tensor:
@@ -70,39 +73,28 @@ def fit(logits: Tensor, norms: Tensor, counts: Tensor | None = None) -> Tensor:
     return torch.linalg.solve(torch.einsum("bn,nij->bij", counts, normal), torch.einsum("bn,ni->bi", counts, right))
 
 
-def _fit(logits: Tensor, norms: Tensor, counts: Tensor) -> list[Row]:
-    low, high = uncertainty.percentiles(fit(logits, norms, counts))
+def _fit(logits: Tensor, norms: Tensor) -> list[tuple[object, ...]]:
+    low, high = percentiles(fit(logits, norms, resampled_counts(len(logits))))
     best = fit(logits, norms)[0]
     fitted = (logits[..., None] ** torch.arange(3)) @ best
     explained = 1 - ((norms - fitted) ** 2).sum() / ((norms - norms.mean()) ** 2).sum()
-    found = [_row("fit", name, "", best[i], low[i], high[i], norms.numel()) for i, name in enumerate(SUMS)]
-    return [*found, _row("fit", "share explained", "", explained, None, None, norms.numel())]
+    return [*(("fit", name, "", best[i].item(), low[i].item(), high[i].item(), norms.numel())
+              for i, name in enumerate(SUMS)),
+            ("fit", "share explained", "", explained.item(), None, None, norms.numel())]
 
 
-def _bins(logits: Tensor, norms: Tensor) -> list[Row]:
-    order = logits.argsort(stable=True)
+def _bins(logits: Tensor, norms: Tensor) -> list[tuple[object, ...]]:
     ends = torch.tensor([0.1, 0.9], dtype=norms.dtype)
-    found = []
-    for part in order.tensor_split(min(BINS, len(order))):
-        low, high = norms[part].quantile(ends)
-        found.append(_row("bin", "", number(logits[part].mean().item()), norms[part].mean(), low, high, len(part)))
-    return found
+    parts = logits.argsort(stable=True).tensor_split(min(BINS, len(logits)))
+    return [("bin", "", f"{logits[part].mean().item():.6g}", norms[part].mean().item(),
+             *norms[part].quantile(ends).tolist(), len(part)) for part in parts]
 
 
-def _ratios(norms: Tensor, counts: Tensor) -> list[Row]:
-    found = []
-    for name, rank in RATIOS.items():
-        if rank < norms.shape[1]:
-            ratio = uncertainty.bootstrap((norms[:, :1] / norms[:, rank:rank + 1]), counts)
-            found.append(_row("ratio", name, "", ratio.value[0], ratio.low[0], ratio.high[0], len(norms)))
-    return found
-
-
-def _row(kind: str, name: str, at: str, value: Tensor, low: Tensor | None, high: Tensor | None, n: int) -> Row:
-    ends = ["" if end is None else number(end.item()) for end in (low, high)]
-    return {"kind": kind, "name": name, "at": at, "value": number(value.item()), "low": ends[0], "high": ends[1],
-            "n": str(n)}
+def _ratios(norms: Tensor) -> pd.DataFrame:
+    columns: dict[Cells, Tensor] = {("ratio", name, ""): norms[:, 0] / norms[:, rank]
+               for name, rank in RATIOS.items() if rank < norms.shape[1]}
+    return averages(columns, ("kind", "name", "at"))
 
 
 EXPERIMENT = Experiment(
-    "logit-norm", "Figure 6: logits and the norms of their gradients", "logit_norm.csv", measure, rows)
+    "logit-norm", "Figure 6: logits and the norms of their gradients", measure, rows)

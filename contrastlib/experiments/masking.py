@@ -2,24 +2,15 @@
 
 from collections.abc import Iterator
 
+import pandas as pd
 import torch
 from torch import Tensor
 
 from contrastlib import contrast, perturbation
 from contrastlib.attribution import grad_cam, linear_approximation, xgrad_cam
 from contrastlib.contrast import Contrast
-from contrastlib.experiments.experiment import (
-    GROUP,
-    Batch,
-    Experiment,
-    Row,
-    Setting,
-    Values,
-    estimates,
-    key,
-    parts,
-)
-from contrastlib.faithfulness import relative_probability
+from contrastlib.evaluation import relative_probability, summarise
+from contrastlib.experiments.experiment import GROUP, Batch, Experiment, Setting, Values, best_two
 from contrastlib.models import Classifier
 from contrastlib.perturbation import BASELINES, Sign, logits_of
 from contrastlib.published import count_to_replace, replaced
@@ -33,20 +24,16 @@ COLUMNS = ("layer", "method", "target", "budget", "baseline", "keep", "contrast"
 def measure(classifier: Classifier, batch: Batch, setting: Setting) -> Values:
     """Relative probability of the target and share of pixels kept, (n, 2) for each setting of the table."""
     logits = logits_of(classifier, batch.images)
-    first, second = logits.topk(2).indices.unbind(1)
-    pairs = {"t1": (first, second), "t2": (second, first)}
     baselines = {name: make(batch.images, classifier) for name, make in BASELINES.items()}
-    found = {}
-    for layer, method in places(setting, classifier):
-        for target in setting.targets:
-            one, other = pairs[target]
+    found: Values = {}
+    for layer, method in layers_and_methods(setting, classifier):
+        for target, (one, other) in best_two(logits, setting).items():
             place = (layer, method, target)
-            untouched = relative_probability(logits, one, other)
-            found[key(*place, "none", "", "", "")] = _cells(untouched, 1.0)
+            found[*place, "none", "", "", ""] = _cells(relative_probability(logits, one, other), 1.0)
             for budget, sign, name, mask in masks(classifier, batch.images, one, layer, method):
                 for baseline, instead in baselines.items():
                     kept = logits_of(classifier, perturbation.keep(batch.images, instead, mask))
-                    found[key(*place, budget, baseline, sign, name)] = _cells(
+                    found[*place, budget, baseline, sign, name] = _cells(
                         relative_probability(kept, one, other), mask.float().mean((1, 2, 3)))
     return found
 
@@ -76,7 +63,7 @@ def masks(classifier: Classifier, images: Tensor, target: Tensor, layer: str, me
                 yield budget, sign, name, mask
 
 
-def places(setting: Setting, classifier: Classifier) -> Iterator[tuple[str, str]]:
+def layers_and_methods(setting: Setting, classifier: Classifier) -> Iterator[tuple[str, str]]:
     """The layers and methods of a setting, pair by pair."""
     for place in setting.layers or (classifier.layer_name,):
         layer, _, only = place.partition("=")
@@ -86,16 +73,12 @@ def places(setting: Setting, classifier: Classifier) -> Iterator[tuple[str, str]
             yield layer, method
 
 
-def rows(values: Values) -> list[Row]:
+def rows(values: Values) -> pd.DataFrame:
     """Averages; ``weighted`` and ``probability`` are compared with ``original`` image by image."""
-    cells = estimates([table[:, 0] for table in values.values()], [_original(name, values) for name in values])
-    return [{**dict(zip(COLUMNS, parts(name))), "kept": f"{table[:, 1].double().mean().item():.6g}", **cell}
-            for (name, table), cell in zip(values.items(), cells)]
-
-
-def _original(name: str, values: Values) -> Tensor | None:
-    *place, which = parts(name)
-    return None if which in ("", "original") else values[key(*place, "original")][:, 0]
+    table = summarise({cells: both[:, 0] for cells, both in values.items()}, COLUMNS, compare="contrast", to="original")
+    kept = summarise({cells: both[:, 1] for cells, both in values.items()}, COLUMNS)
+    table.insert(len(COLUMNS), "kept", kept["value"])
+    return table
 
 
 def _cells(relative: Tensor, kept: Tensor | float) -> Tensor:
@@ -103,5 +86,5 @@ def _cells(relative: Tensor, kept: Tensor | float) -> Tensor:
 
 
 EXPERIMENT = Experiment(
-    "masking", "Tables 1 and 2: keeping only the positive or the negative pixels", "masking.csv", measure, rows,
+    "masking", "Tables 1 and 2: keeping only the positive or the negative pixels", measure, rows,
     (*GROUP, "layer"))

@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 from typing import get_args
 
+import pandas as pd
 import torch
 from torch import Tensor
 
 from contrastlib import contrast, perturbation, relevance
-from contrastlib.experiments.experiment import GROUP, Batch, Experiment, Row, Setting, Values, estimates, key, parts
-from contrastlib.experiments.masking import METHODS, places
-from contrastlib.faithfulness import area, relative_probability
+from contrastlib.evaluation import Cells, area_under, relative_probability, summarise
+from contrastlib.experiments.experiment import GROUP, Batch, Experiment, Setting, Values, best_two
+from contrastlib.experiments.masking import METHODS, layers_and_methods
 from contrastlib.models import Classifier
 from contrastlib.perturbation import Order, logits_of
 
@@ -23,21 +24,18 @@ COLUMNS = ("layer", "method", "target", "baseline", "removed", "contrast")
 def measure(classifier: Classifier, batch: Batch, setting: Setting) -> Values:
     """Relative probability of the target along the curve, (n, K) for each map and each end."""
     logits = logits_of(classifier, batch.images)
-    first, second = logits.topk(2).indices.unbind(1)
-    pairs = {"t1": (first, second), "t2": (second, first)}
     instead = perturbation.BASELINES[BASELINE](batch.images, classifier)
     nothing = logits_of(classifier, instead)
-    found = {}
-    for layer, method in places(setting, classifier):
-        for target in setting.targets:
-            one, other = pairs[target]
+    found: Values = {}
+    for layer, method in layers_and_methods(setting, classifier):
+        for target, (one, other) in best_two(logits, setting).items():
             for name, maps in explained(classifier, batch.images, one, layer, method, layer in setting.normalised):
                 rank = perturbation.ranks(maps)
                 for removed in ORDERS:
                     between = [perturbation.keep(batch.images, instead, perturbation.remaining(rank, share, removed))
                                for share in SHARES[1:-1]]
                     along = [logits, *(logits_of(classifier, images) for images in between), nothing]
-                    found[key(layer, method, target, BASELINE, removed, name)] = torch.stack(
+                    found[layer, method, target, BASELINE, removed, name] = torch.stack(
                         [relative_probability(y, one, other) for y in along], dim=1)
     return found
 
@@ -54,23 +52,16 @@ def explained(classifier: Classifier, images: Tensor, target: Tensor, layer: str
         yield "normalised", relevance.upsample(coarse, (images.shape[-2], images.shape[-1]))
 
 
-def rows(values: Values) -> list[Row]:
+def rows(values: Values) -> pd.DataFrame:
     """Averages at each share and of the area; each contrast is compared with ``original`` image by image."""
-    named, vectors, references = [], [], []
-    for name, table in values.items():
-        *place, which = parts(name)
-        other = None if which == "original" else _with_area(values[key(*place, "original")])
-        for k, share in enumerate((*map(str, SHARES), "area")):
-            named.append({**dict(zip(COLUMNS, parts(name))), "share": share})
-            vectors.append(_with_area(table)[:, k])
-            references.append(None if other is None else other[:, k])
-    return [{**left, **right} for left, right in zip(named, estimates(vectors, references))]
-
-
-def _with_area(table: Tensor) -> Tensor:
-    return torch.cat([table.double(), area(table.double(), SHARES)[:, None]], dim=1)
+    columns: dict[Cells, Tensor] = {}
+    for cells, table in values.items():
+        curve = table.double()
+        columns |= {(*cells, str(share)): heights for share, heights in zip(SHARES, curve.unbind(1))}
+        columns[*cells, "area"] = area_under(curve, SHARES)
+    return summarise(columns, (*COLUMNS, "share"), compare="contrast", to="original")
 
 
 EXPERIMENT = Experiment(
-    "masking-curves", "beyond Tables 1 and 2: removing 0 to 100 % from either end", "masking_curves.csv", measure, rows,
+    "masking-curves", "beyond Tables 1 and 2: removing 0 to 100 % from either end", measure, rows,
     (*GROUP, "layer"))

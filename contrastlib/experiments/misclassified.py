@@ -1,16 +1,18 @@
 """Beyond the papers: does a wrong prediction turn right when what the map blames for it is masked?"""
 
 import hashlib
+import itertools
 from dataclasses import dataclass
 
+import pandas as pd
 import torch
 from torch import Tensor
 
-from contrastlib import contrast, localisation, perturbation, relevance
+from contrastlib import contrast, evaluation, perturbation, relevance
 from contrastlib.contrast import Contrast
 from contrastlib.data.birds import SECOND
-from contrastlib.experiments.experiment import GROUP, Batch, Experiment, Row, Setting, Values, estimates, key, parts
-from contrastlib.experiments.masking import METHODS, places
+from contrastlib.experiments.experiment import GROUP, Batch, Experiment, Setting, Values
+from contrastlib.experiments.masking import METHODS, layers_and_methods
 from contrastlib.models import Classifier
 from contrastlib.perturbation import logits_of
 
@@ -27,7 +29,7 @@ AGAINST = {"foil": ("random", "original"), "weighted": ("random", "original"), "
 """What each map is compared with."""
 
 COLUMNS = ("layer", "method", "prediction", "map", "share", "metric", "against")
-IMAGE = key("image", "", "")
+IMAGE = ("image", "", "")
 """The key of what is known of an image before anything is masked: kind, margin, area of the other bird."""
 
 
@@ -65,13 +67,13 @@ def measure(classifier: Classifier, batch: Batch, setting: Setting) -> Values:
     unknown = torch.full((int(used.sum()),), torch.nan, dtype=torch.float64, device=logits.device)
     known = [kind[used], _margin(logits[used], cases.target, cases.foil),
              unknown if cases.region is None else _known_area(cases.region)]
-    found = {IMAGE: _in_place(torch.stack([column.double() for column in known], dim=1), used)}
-    for layer, method in places(setting, classifier):
+    found: Values = {IMAGE: _in_place(torch.stack([column.double() for column in known], dim=1), used)}
+    for layer, method in layers_and_methods(setting, classifier):
         drawn = maps(classifier, cases, layer, method) if used.any() else {}
         for name in MAPS:
             numbers = [_outcomes(classifier, cases, coarse) for coarse in drawn.get(name, ())]
             numbers = numbers or [unknown[:, None].expand(-1, len(SHARES) * len(EFFECTS) + 1)]
-            found[key(layer, method, name)] = _in_place(torch.stack(numbers).mean(0), used)
+            found[layer, method, name] = _in_place(torch.stack(numbers).mean(0), used)
     return found
 
 
@@ -149,7 +151,7 @@ def _outcomes(classifier: Classifier, cases: Cases, coarse: Tensor) -> Tensor:
         predicted = logits.argmax(-1)
         columns += [predicted == cases.foil, predicted != cases.target, _margin(logits, cases.target, cases.foil)]
     columns.append(torch.full((len(large),), torch.nan) if cases.region is None else
-                   localisation.share_inside(large, cases.region))
+                   evaluation.share_inside(large, cases.region))
     return torch.stack([column.double().to(large.device) for column in columns], dim=1)
 
 
@@ -158,7 +160,7 @@ def _margin(logits: Tensor, target: Tensor, foil: Tensor) -> Tensor:
 
 
 def _known_area(region: Tensor) -> Tensor:
-    area = localisation.area(region)
+    area = evaluation.area(region)
     return torch.where(area > 0, area, torch.nan)
 
 
@@ -169,19 +171,23 @@ def _in_place(numbers: Tensor, used: Tensor) -> Tensor:
     return table
 
 
-def rows(values: Values) -> list[Row]:
+def rows(values: Values) -> pd.DataFrame:
     """Averages over the images of each kind; maps are compared with ``random`` and ``original``, image by image.
 
     The rows of ``before`` say what holds while nothing is masked, that of ``chance`` what a map gets by chance.
     """
-    image, found = values[IMAGE].double(), []
-    for place in dict.fromkeys(tuple(parts(name)[:2]) for name in values if name != IMAGE):
-        metrics = _metrics({name: values[key(*place, name)].double() for name in MAPS}, image)
-        for kind, code in KINDS.items():
-            for metric, columns in metrics.items():
-                found += [{**dict(zip(COLUMNS, (*place, kind, name, share, metric, against))), **cell}
-                          for (name, share, against), cell in _compared(columns, image[:, 0] == code)]
-    return found
+    image, columns, references = values[IMAGE].double(), {}, {}
+    for place in dict.fromkeys(cells[:2] for cells in values if cells != IMAGE):
+        metrics = _metrics({name: values[*place, name].double() for name in MAPS}, image)
+        for kind, (metric, own) in itertools.product(KINDS, metrics.items()):
+            known = (image[:, 0] == KINDS[kind]) & torch.stack(list(own.values())).isfinite().all(0)
+            for (name, share), column in own.items():
+                for against in AGAINST.get(name, ("",)):
+                    cells = (*place, kind, name, share, metric, against)
+                    columns[cells] = torch.where(known, column, torch.nan)
+                    if against:
+                        references[cells] = own[against, share]
+    return evaluation.summarise(columns, COLUMNS, references=references)
 
 
 def _metrics(own: dict[str, Tensor], image: Tensor) -> dict[str, dict[tuple[str, str], Tensor]]:
@@ -196,17 +202,6 @@ def _metrics(own: dict[str, Tensor], image: Tensor) -> dict[str, dict[tuple[str,
     return found
 
 
-def _compared(columns: dict[tuple[str, str], Tensor], chosen: Tensor) -> list[tuple[tuple[str, str, str], Row]]:
-    """Averages of columns over the chosen images that all of them know; nothing where there is no such image."""
-    known = chosen & torch.stack(list(columns.values())).isfinite().all(0)
-    if not known.any():
-        return []
-    cells = [(name, share, against) for name, share in columns for against in AGAINST.get(name, ("",))]
-    vectors = [columns[name, share][known] for name, share, _ in cells]
-    references = [columns[against, share][known] if against else None for _, share, against in cells]
-    return list(zip(cells, estimates(vectors, references)))
-
-
 EXPERIMENT = Experiment(
     "misclassified", "beyond the papers: does a wrong prediction turn right when what is blamed for it is masked?",
-    "misclassified.csv", measure, rows, (*GROUP, "layer"), wants_parts=True)
+    measure, rows, (*GROUP, "layer"), wants_parts=True)

@@ -1,6 +1,7 @@
 """Settings of the experiments that have a name: what the book's rows were made with, and the papers' own."""
 
 from dataclasses import replace
+from typing import Any
 
 from contrastlib.experiments.experiment import Setting
 
@@ -10,6 +11,16 @@ BIRDS = ("features.25", "features.27", "features.13")
 TOKENS = ("patch_embed.backbone",)
 """The last map of ``birds_vit``: what its stem hands to the transformer."""
 
+HARD, HARD_VIT = (Setting(name, "drawn_birds", "hard") for name in ("birds_vgg", "birds_vit"))
+
+PHOTOGRAPHS = Setting("tf_efficientnet_lite0", "imagenet")
+
+CUB100 = Setting("tf_efficientnet_lite0", "cub200", weights="models/tf_efficientnet_lite0.cub100.safetensors",
+                 crop=False)
+
+CUB200 = Setting("vgg16_bn", "cub200", weights="vgg16_bn.cub200.safetensors", crop=False)
+"""The papers' network of birds."""
+
 DINO = Setting("vit_small_patch14_dinov2", "cub200", weights="models/vit_small_patch14_dinov2.cub100.safetensors",
                crop=False, input_size=224)
 """A self-supervised transformer with a linear head for a hundred species."""
@@ -17,82 +28,68 @@ DINO = Setting("vit_small_patch14_dinov2", "cub200", weights="models/vit_small_p
 FOOD = Setting("vit_b_16", "food101", weights="vit_b_16.food101.safetensors", limit=1000)
 """The review's transformer; ``python -m contrastlib.training --dataset food101 --model vit_b_16`` makes the weights."""
 
-CUB_WEIGHTS = "models/tf_efficientnet_lite0.cub100.safetensors"
+RIVALS: dict[str, Any] = {"rule": "p2>0.1"}
+SURE: dict[str, Any] = {"rule": "p2<0.1", "targets": ("t1",)}
 
 PROFILES: dict[str, dict[str, Setting]] = {
     "gradient-sign": {
-        "embedded": Setting("birds_vgg", "drawn_birds", "hard", limit=400, shard=32),
-        "embedded-vit": Setting("birds_vit", "drawn_birds", "hard", limit=400, shard=32),
-        "photographs": Setting("tf_efficientnet_lite0", "imagenet", limit=200, shard=20),
+        "embedded": replace(HARD, limit=400, shard=32),
+        "embedded-vit": replace(HARD_VIT, limit=400, shard=32),
+        "photographs": replace(PHOTOGRAPHS, limit=200, shard=20),
         "figure1": Setting("vgg16", "imagenet", shard=64),
     },
     "masking": {
-        "embedded": Setting("birds_vgg", "drawn_birds", "hard", rule="p2>0.1", limit=320, layers=BIRDS),
-        "embedded-sure": Setting("birds_vgg", "drawn_birds", "hard", rule="p2<0.1", limit=320, layers=BIRDS[1:],
-                                 targets=("t1",)),
-        "embedded-vit": Setting("birds_vit", "drawn_birds", "hard", rule="p2>0.1", limit=320, layers=TOKENS),
+        "embedded": replace(HARD, **RIVALS, limit=320, layers=BIRDS),
+        "embedded-sure": replace(HARD, **SURE, limit=320, layers=BIRDS[1:]),
+        "embedded-vit": replace(HARD_VIT, **RIVALS, limit=320, layers=TOKENS),
         # At the last layer of this network, in front of pooling and one linear layer, all three methods are one.
-        "cub100": Setting("tf_efficientnet_lite0", "cub200", weights=CUB_WEIGHTS, crop=False, rule="p2>0.1", limit=300,
-                          layers=("bn2=grad_cam", "blocks.4")),
-        "cub100-sure": Setting("tf_efficientnet_lite0", "cub200", weights=CUB_WEIGHTS, crop=False, rule="p2<0.1",
-                               limit=300, layers=("bn2=grad_cam", "blocks.4=grad_cam"), targets=("t1",)),
-        "table1": Setting("vgg16_bn", "cub200", weights="vgg16_bn.cub200.safetensors", crop=False, rule="p2>0.1",
-                          layers=("features.40", "features.42")),
-        "table2": Setting("vgg16_bn", "cub200", weights="vgg16_bn.cub200.safetensors", crop=False, rule="p2<0.1",
-                          layers=("features.40=grad_cam", "features.42=grad_cam"), targets=("t1",)),
+        "cub100": replace(CUB100, **RIVALS, limit=300, layers=("bn2=grad_cam", "blocks.4")),
+        "cub100-sure": replace(CUB100, **SURE, limit=300, layers=("bn2=grad_cam", "blocks.4=grad_cam")),
+        "table1": replace(CUB200, **RIVALS, layers=("features.40", "features.42")),
+        "table2": replace(CUB200, **SURE, layers=("features.40=grad_cam", "features.42=grad_cam")),
     },
     "masking-curves": {
-        "embedded": Setting("birds_vgg", "drawn_birds", "hard", rule="p2>0.1", limit=320, layers=BIRDS,
-                            normalised=BIRDS),
-        "embedded-sure": Setting("birds_vgg", "drawn_birds", "hard", rule="p2<0.1", limit=320, layers=BIRDS[1:],
-                                 normalised=BIRDS[1:], targets=("t1",)),
-        "embedded-vit": Setting("birds_vit", "drawn_birds", "hard", rule="p2>0.1", limit=320, layers=TOKENS,
-                                normalised=TOKENS),
-        "cub100": Setting("tf_efficientnet_lite0", "cub200", weights=CUB_WEIGHTS, crop=False, rule="p2>0.1", limit=300,
-                          layers=("bn2=grad_cam", "blocks.4=grad_cam", "blocks.4=linear_approximation"),
-                          normalised=("bn2",)),
-        "cub100-sure": Setting("tf_efficientnet_lite0", "cub200", weights=CUB_WEIGHTS, crop=False, rule="p2<0.1",
-                               limit=300, layers=("bn2=grad_cam",), normalised=("bn2",), targets=("t1",)),
+        "embedded": replace(HARD, **RIVALS, limit=320, layers=BIRDS, normalised=BIRDS),
+        "embedded-sure": replace(HARD, **SURE, limit=320, layers=BIRDS[1:], normalised=BIRDS[1:]),
+        "embedded-vit": replace(HARD_VIT, **RIVALS, limit=320, layers=TOKENS, normalised=TOKENS),
+        "cub100": replace(CUB100, **RIVALS, limit=300, normalised=("bn2",),
+                          layers=("bn2=grad_cam", "blocks.4=grad_cam", "blocks.4=linear_approximation")),
+        "cub100-sure": replace(CUB100, **SURE, limit=300, layers=("bn2=grad_cam",), normalised=("bn2",)),
     },
     "logit-norm": {
-        "embedded": Setting("birds_vgg", "drawn_birds", "hard", limit=400, shard=50),
-        "embedded-vit": Setting("birds_vit", "drawn_birds", "hard", limit=400, shard=50),
-        "photographs": Setting("tf_efficientnet_lite0", "imagenet", limit=100, shard=10),
+        "embedded": replace(HARD, limit=400, shard=50),
+        "embedded-vit": replace(HARD_VIT, limit=400, shard=50),
+        "photographs": replace(PHOTOGRAPHS, limit=100, shard=10),
         "figure6": Setting("vgg16", "imagenet", limit=1000, shard=10),
     },
     "dominance": {
-        "embedded": Setting("birds_vgg", "drawn_birds", "test", layers=("features.27=grad_cam",), shard=50),
-        "embedded-hard": Setting("birds_vgg", "drawn_birds", "hard", layers=("features.27=grad_cam",), shard=50),
-        "cub100": Setting("tf_efficientnet_lite0", "cub200", weights=CUB_WEIGHTS, crop=False,
-                          layers=("bn2=grad_cam",), shard=50),
-        "photographs": Setting("tf_efficientnet_lite0", "imagenet", layers=("bn2=grad_cam",), shard=50),
+        "embedded": replace(HARD, split="test", layers=("features.27=grad_cam",), shard=50),
+        "embedded-hard": replace(HARD, layers=("features.27=grad_cam",), shard=50),
+        "cub100": replace(CUB100, layers=("bn2=grad_cam",), shard=50),
+        "photographs": replace(PHOTOGRAPHS, layers=("bn2=grad_cam",), shard=50),
     },
     "full-grad": {
-        "embedded": Setting("birds_vgg", "drawn_birds", "hard", limit=400, shard=20),
-        "photographs": Setting("tf_efficientnet_lite0", "imagenet", limit=100, shard=10),
-        "figure3": Setting("vgg16_bn", "cub200", weights="vgg16_bn.cub200.safetensors", crop=False, rule="p2>0.1",
-                           shard=4),
+        "embedded": replace(HARD, limit=400, shard=20),
+        "photographs": replace(PHOTOGRAPHS, limit=100, shard=10),
+        "figure3": replace(CUB200, **RIVALS, shard=4),
     },
     "coherence": {
-        "embedded": Setting("birds_vit", "drawn_birds", "hard", limit=800, shard=20),
+        "embedded": replace(HARD_VIT, limit=800, shard=20),
         "cub100": replace(DINO, limit=200, shard=10, targets=("t1",)),
         "figure5": FOOD,
     },
     "rollout-slips": {
-        "embedded": Setting("birds_vit", "drawn_birds", "hard", limit=400, shard=20),
+        "embedded": replace(HARD_VIT, limit=400, shard=20),
         "cub100": replace(DINO, limit=200, shard=10),
         "figure5": FOOD,
     },
     # An image that is predicted rightly beyond doubt costs one forward pass, any other about eighty.
     "misclassified": {
-        "embedded": Setting("birds_vgg", "drawn_birds", "hard", shard=50,
-                            layers=("features.27=grad_cam", "features.13=linear_approximation")),
-        "embedded-vit": Setting("birds_vit", "drawn_birds", "hard", shard=50,
+        "embedded": replace(HARD, shard=50, layers=("features.27=grad_cam", "features.13=linear_approximation")),
+        "embedded-vit": replace(HARD_VIT, shard=50,
                                 layers=("patch_embed.backbone=grad_cam", "blocks.2=linear_approximation")),
-        "cub100": Setting("tf_efficientnet_lite0", "cub200", weights=CUB_WEIGHTS, crop=False, shard=50,
-                          layers=("bn2=grad_cam", "blocks.4=linear_approximation")),
-        "photographs": Setting("tf_efficientnet_lite0", "imagenet", shard=50,
-                               layers=("bn2=grad_cam", "blocks.5=linear_approximation")),
+        "cub100": replace(CUB100, shard=50, layers=("bn2=grad_cam", "blocks.4=linear_approximation")),
+        "photographs": replace(PHOTOGRAPHS, shard=50, layers=("bn2=grad_cam", "blocks.5=linear_approximation")),
     },
 }
 """By experiment and name."""

@@ -1,15 +1,16 @@
 """What each slip of the published attention rollout does to its maps, and to where they lie."""
 
-import copy
 from collections.abc import Iterator
 
+import pandas as pd
 import torch
 from torch import Tensor
 
-from contrastlib import contrast, localisation, relevance
+from contrastlib import contrast, relevance
 from contrastlib.attribution import AttentionRollout, attentions
 from contrastlib.contrast import Contrast
-from contrastlib.experiments.experiment import Batch, Experiment, Row, Setting, Values, estimates, key, parts
+from contrastlib.evaluation import share_inside, summarise
+from contrastlib.experiments.experiment import Batch, Experiment, Setting, Values
 from contrastlib.models import Classifier
 from contrastlib.published import SLIPS, with_slips
 
@@ -33,14 +34,13 @@ def measure(classifier: Classifier, batch: Batch, setting: Setting) -> Values:
     del setting
     with torch.no_grad():
         target = classifier(batch.images).argmax(-1)
-    bird = None if batch.parts is None else ((batch.parts > 0) & (batch.parts < 32))[:, None]
     found: Values = {}
     for name, score in CONTRASTS.items():
         for rectified, slip, maps in _maps(classifier, batch.images, target, score):
             if slip == CORRECTED:
                 reference = maps
             if (name, slip) != ("original", PROBABILITY):  # there it is another question, not another scale
-                found[key(rectified, name, slip)] = _numbers(maps, reference, bird)
+                found[rectified, name, slip] = _numbers(maps, reference, batch.bird)
     return found
 
 
@@ -60,34 +60,20 @@ def _maps(classifier: Classifier, images: Tensor, target: Tensor, score: Contras
 
 def _normalised_with_half(classifier: Classifier) -> Classifier:
     """The same network behind another normalisation than the one it was trained with; erratum 44."""
-    other = copy.copy(classifier)
-    other._buffers = {name: torch.full_like(buffer, 0.5) for name, buffer in classifier.named_buffers(recurse=False)}
-    return other
+    other = Classifier(classifier.model, input_size=classifier.input_size, mean=0.5, std=0.5, name=classifier.name)
+    return other.to(classifier.mean)
 
 
-def _numbers(maps: Tensor, reference: Tensor, bird: Tensor | None) -> Tensor:
-    agree = relevance.correlation(maps, reference)[:, 0]
-    if bird is None:
-        return torch.stack([agree, torch.full_like(agree, torch.nan)], dim=1).float()
+def _numbers(maps: Tensor, reference: Tensor, bird: Tensor) -> Tensor:
     large = relevance.upsample(maps, (bird.shape[-2], bird.shape[-1]))
-    return torch.stack([agree, localisation.share_inside(large, bird)], dim=1).float()
+    return torch.stack([relevance.correlation(maps, reference)[:, 0], share_inside(large, bird)], dim=1).float()
 
 
-def rows(values: Values) -> list[Row]:
+def rows(values: Values) -> pd.DataFrame:
     """Averages; every slip is compared with the corrected map, image by image."""
-    table = []
-    for column, metric in enumerate(METRICS):
-        for name, numbers in values.items():
-            own = numbers[:, column]
-            reference = values[key(*parts(name)[:2], CORRECTED)][:, column]
-            known = own.isfinite() & reference.isfinite()
-            if known.any():
-                same = parts(name)[2] == CORRECTED
-                (cell,) = estimates([own[known]], [None if same else reference[known]])
-                table.append({**dict(zip(COLUMNS, parts(name))), "metric": metric, **cell})
-    return table
+    columns = {(*cells, metric): numbers[:, m] for m, metric in enumerate(METRICS) for cells, numbers in values.items()}
+    return summarise(columns, (*COLUMNS, "metric"), compare="slip", to=CORRECTED)
 
 
 EXPERIMENT = Experiment(
-    "rollout-slips", "Figures 5(b) and 8(b): what each slip does to attention rollout", "rollout_slips.csv", measure,
-    rows, wants_parts=True)
+    "rollout-slips", "Figures 5(b) and 8(b): what each slip does to attention rollout", measure, rows, wants_parts=True)

@@ -1,67 +1,67 @@
-"""Running an experiment: shards of images, resumable, on one process or many, ending in a table."""
+"""Running an experiment: resumable, on one process or many, ending in a table."""
 
-import ctypes
-import hashlib
+import itertools
 import json
 import os
-import sys
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
+import pandas as pd
 import torch
 from torch import Tensor, nn
+from torch.distributed.rendezvous import rendezvous
 
-from contrastlib import data, models, results, selection
-from contrastlib.data.dataset import DataWarning, ImageDataset, Problem, Sample, told
-from contrastlib.data.places import VARIABLE
-from contrastlib.data.reading import batches
-from contrastlib.experiments import code, shards
-from contrastlib.experiments.experiment import Batch, Experiment, Row, Setting, Values
-from contrastlib.experiments.processes import Processes, processes
+from contrastlib import data, models, store, tables
+from contrastlib.data import VARIABLE, DataWarning, ImageDataset, Sample, describe
+from contrastlib.experiments import provenance, selection
+from contrastlib.experiments.experiment import Batch, Experiment, Setting, Values
+from contrastlib.experiments.shards import Shard, Shards, joined
 from contrastlib.models import Classifier
-from contrastlib.training.record import device_name
 
-Report = Callable[[int, int, float], None]
-"""Called with images done, images in all, and the seconds that this run has taken for those it did itself."""
+Report = Callable[[str, int, int], None]
+"""Called by the first process with what it does, how much of it is done and how much there is; 0 if nobody knows."""
 
-ROWS = "rows.csv"
+ROWS, PREDICTIONS, SHARDS = "rows.csv", "predictions", "shards"
 
-
-@dataclass(frozen=True)
-class Options:
-    """What does not decide the numbers of a run.
-
-    Attributes:
-        folder: where it keeps everything.
-        root: the folder of data sets; None for the usual ones.
-        device: where the network runs; None for a GPU if there is one.
-        workers: threads that read pictures ahead.
-        tables: further files that the rows are put into.
-        restart: remove what an earlier run left in the folder.
-        accept: go on although network, data, setting or code have changed.
-    """
-
-    folder: str | Path
-    root: str | None = None
-    device: str | None = None
-    workers: int = 2
-    tables: tuple[Path, ...] = ()
-    restart: bool = False
-    accept: bool = False
+_ADVICE = ("give another folder (--output), begin anew in this one (--restart), or take over what it holds all the "
+           "same (--accept-changes), which the rows' provenance will say")
+_PATIENCE = 30.0  # seconds that a process waits for another before it says so
+_RUNS = itertools.count()  # of this process, which all processes begin in the same order
+_T = TypeVar("_T")
 
 
-def run(experiment: Experiment, setting: Setting, options: Options, report: Report | None = None) -> list[Row]:
+class ChangedRunError(ValueError):
+    """A folder holds another run, or one of a changed network, data set, setting or code; says what differs."""
+
+
+class WaitingWarning(UserWarning):
+    """A process waits for another one, which may hang."""
+
+
+def run(experiment: Experiment, setting: Setting, folder: str | Path, *, classifier: Classifier | None = None,
+        dataset: ImageDataset | None = None, root: str | None = None, device: str | None = None, workers: int = 2,
+        tables: Sequence[str | Path] = (), restart: bool = False, accept: bool = False,
+        report: Report | None = None) -> pd.DataFrame:
     """Run an experiment to its end, or from where it was interrupted.
 
     Args:
         experiment: which.
         setting: on what.
-        options: where and how.
+        folder: where the run keeps everything.
+        classifier: the one to take in place of the one that the setting names.
+        dataset: likewise.
+        root: the folder of data sets; None for the usual ones.
+        device: where the network runs; None for a GPU if there is one.
+        workers: threads that read pictures ahead.
+        tables: further files that the rows are put into.
+        restart: compute everything anew that an earlier run left in the folder.
+        accept: go on although network, data, setting or code have changed.
         report: told how far it is, by the first process.
 
     Returns:
@@ -69,186 +69,199 @@ def run(experiment: Experiment, setting: Setting, options: Options, report: Repo
 
     Raises:
         ChangedRunError: the folder holds another run, or something has changed since it began.
-        ValueError: the setting does not fit the data set, or the rule selects no image.
+        ValueError: network, data set and setting do not fit each other, or the rule selects no image.
     """
     with processes() as here:
-        device = here.device(options.device)
-        if device.type == "cpu":
-            keep_freed_memory()
-        dataset = data.load(setting.dataset, setting.split, options.root)
-        classifier = load_classifier(setting, dataset, device)
-        about, folder, chosen = here.from_first(
-            _opened(experiment, setting, options, classifier, dataset) if here.first else ({}, None, []))
-        assert folder is not None  # the first process has it, and hands it on
+        tell: Report = report if report is not None and here.first else lambda *_: None
+        tell(f"loading {setting.model} and {setting.dataset}", 0, 0)
+        where = here.device(device) if classifier is None else classifier.mean.device
+        dataset = data.load(setting.dataset, setting.split, root) if dataset is None else dataset
+        classifier = load_classifier(setting, dataset, where) if classifier is None else classifier
+        if classifier.num_classes != dataset.num_classes:
+            raise ValueError(f"{classifier.name} has {classifier.num_classes} classes and {dataset.name} has "
+                             f"{dataset.num_classes}: give weights for them (--weights FILE)")
+        work = _Run(experiment, setting, Path(folder), classifier, dataset, workers, tell)
+        key, chosen = here.from_first(lambda: work.open(restart, accept), "to open the run")
         parts = [chosen[i:i + setting.shard] for i in range(0, len(chosen), setting.shard)]
-        missing = here.from_first(folder.missing(len(parts)) if here.first else [])
-        job = _Job(experiment, setting, classifier, dataset.prepared(classifier.prepare), folder, device)
-        _compute(job, parts, here.share(missing), options.workers, report if here.first else None)
-        here.wait()
-        return _table(job, parts, about, here, options) if here.first else []
+        shards = Shards(work.folder / SHARDS, key, dataset.prepared(classifier.prepare), parts)
+        missing = here.from_first(shards.missing, "to look for what is there")
+        work.compute(shards, missing, here.share(missing))
+        here.wait(f"to compute its share of {len(missing)} shards")
+        return work.table(shards, tables, here.count) if here.first else pd.DataFrame()
 
 
 def load_classifier(setting: Setting, dataset: ImageDataset, device: torch.device) -> Classifier:
-    """The classifier of a setting, in evaluation mode, frozen, in the memory layout that is quicker.
-
-    Args:
-        setting: which one.
-        dataset: whose classes it must have.
-        device: where it goes.
-
-    Returns:
-        the classifier, not yet compiled.
-
-    Raises:
-        ValueError: its classes are not those of the data set.
-        WeightsNotFoundError: a file of weights is missing.
-    """
+    """The classifier of a setting, in evaluation mode, frozen, in the memory layout that is quicker."""
     stated = {"crop": setting.crop, "input_size": setting.input_size}
     options: dict[str, Any] = {name: value for name, value in stated.items() if value is not None}
-    weights: str | Path | None = setting.weights
-    if setting.weights == "none":
-        weights = None
-    elif Path(setting.weights).suffix:
-        weights = _found(setting.weights)
-    if weights is None or Path(str(weights)).suffix:
+    weights: str | None = None if setting.weights == "none" else setting.weights
+    if weights is None or Path(weights).suffix:
         options["class_names"] = dataset.class_names
+        weights = weights and _found(weights)
     classifier = models.load(setting.model, weights=weights, device=device, **options)
-    if classifier.num_classes != dataset.num_classes:
-        raise ValueError(f"{classifier.name} has {classifier.num_classes} classes and {dataset.name} has "
-                         f"{dataset.num_classes}: give weights for them (--weights FILE)")
     classifier.requires_grad_(False)
     # Depthwise convolutions are two to four times faster so on a CPU, and tensor cores want it on a GPU.
     return classifier.to(memory_format=torch.channels_last)
 
 
-def keep_freed_memory() -> None:
-    """Let this process keep the memory that it frees, for the next batch, where the C library is glibc.
-
-    A batch's activations are large blocks, which glibc gives back to the system each time and asks for again, page by
-    page: without that, small networks run half as fast again on a CPU. The peak stays the same.
-    """
-    if not sys.platform.startswith("linux"):
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries have none
-    if mallopt is not None:
-        trim_threshold, mmap_threshold = -1, -3
-        mallopt(mmap_threshold, 2**30)
-        mallopt(trim_threshold, 2**31 - 1)
-
-
-@dataclass
-class _Job:
+@dataclass(frozen=True)
+class _Run:
     experiment: Experiment
     setting: Setting
+    folder: Path
     classifier: Classifier
     dataset: ImageDataset
-    folder: shards.Folder
-    device: torch.device
+    workers: int
+    tell: Report
+
+    def open(self, restart: bool, accept: bool) -> tuple[str, list[int]]:
+        """The key of the run, which its folder now holds, and the positions of its images."""
+        chosen = self.chosen()
+        self.tell("looking whether network, data and code are those of an earlier run", 0, 0)
+        device = self.classifier.mean.device
+        about = {"experiment": self.experiment.name, "setting": self.setting.as_dict(),
+                 "network": selection.fingerprint(self.classifier), "data set": self.dataset.digest(),
+                 "images": f"{len(chosen)} of {len(self.dataset)}",
+                 "choice of images": store.digest([self.dataset.ids[i] for i in chosen]),
+                 "code": provenance.digest(self.experiment.module),
+                 "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
+                 "torch": torch.__version__}
+        return _opened(self.folder, about, restart, accept), chosen
+
+    def chosen(self) -> list[int]:
+        """Positions in the data set, in its order."""
+        images = len(self.dataset)
+        positions = list(range(images))
+        if self.setting.rule:
+            what = f"predictions for {self.setting.rule}"
+            self.tell(what, 0, images)
+            predictions = selection.predict(
+                self.classifier, self.dataset, workers=self.workers, cache=self.folder / PREDICTIONS,
+                progress=lambda done, total: self.tell(what, images * done // total, images))
+            positions = list(selection.select(predictions, self.setting.rule).indices)
+            if not positions:
+                raise ValueError(f"the rule {self.setting.rule} selects none of the {len(predictions)} images")
+        limit = min(self.setting.limit or len(positions), len(positions))
+        return [positions[i * len(positions) // limit] for i in range(limit)]
+
+    def compute(self, shards: Shards, missing: Sequence[int], mine: Sequence[int]) -> None:
+        """This process's share of the missing shards."""
+        if self.setting.compiled:
+            # Shards of another length, of which there is one at most, would compile everything again.
+            self.classifier.model = cast(nn.Module, torch.compile(self.classifier.model, dynamic=False))
+        total = sum(map(len, shards.parts))
+        self.tell(self.experiment.name, total - sum(len(shards.parts[number]) for number in missing), total)
+        for _ in shards.compute(mine, self.measure, self.workers):
+            done = sum(len(part) for number, part in enumerate(shards.parts) if shards.file(number).exists())
+            self.tell(self.experiment.name, done, total)
+
+    def measure(self, samples: list[Sample], positions: list[int]) -> Values:
+        """The experiment's numbers of some images."""
+        device = self.classifier.mean.device
+        images = torch.stack([sample.image for sample in samples]).to(device)
+        labels = torch.tensor([sample.label for sample in samples], device=device)
+        parts = self.parts(positions) if self.experiment.wants_parts else None
+        batch = Batch(images.contiguous(memory_format=torch.channels_last), labels, parts)
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.setting.precision == "bfloat16"):
+            return self.experiment.measure(self.classifier, batch, self.setting)
+
+    def parts(self, positions: Sequence[int]) -> Tensor | None:
+        """The parts that the pixels of some images show, or None for a data set that knows none.
+
+        They are prepared as if they were pictures, and have to come out as they went in: only then do they lie where
+        the network sees them. Codes cannot be resized, and a crop would move them.
+        """
+        known = getattr(self.dataset, "parts", None)
+        if known is None:
+            return None
+        found = [torch.from_numpy(known(i)) for i in positions]
+        for codes in found:
+            picture = codes.expand(3, -1, -1)
+            prepared = self.classifier.prepare(picture)[0].cpu()
+            if not torch.equal(prepared, picture.float() / 255):
+                at, to = (" x ".join(map(str, size[1:])) for size in (picture.shape, prepared.shape))
+                raise ValueError(f"{self.experiment.name} needs to know the part that each pixel shows, which "
+                                 f"{self.dataset.name} knows for its pictures of {at} pixels, and "
+                                 f"{self.classifier.name} resizes or crops them to {to}: take a classifier for {at} "
+                                 "pixels, and no --crop")
+        return torch.stack(found).to(self.classifier.mean.device)
+
+    def table(self, shards: Shards, files: Sequence[str | Path], processes: int) -> pd.DataFrame:
+        """The rows, which are also put into files."""
+        found = joined([shards.load(number) for number in range(len(shards.parts))])
+        if not found.values:
+            raise ValueError(f"no image can be read: {describe(found.problems)}")
+        if found.problems:
+            warnings.warn(f"{self.dataset.name}: {len(found.problems)} of {sum(map(len, shards.parts))} images cannot "
+                          "be read and are left out", DataWarning, stacklevel=3)
+        rows = self.experiment.rows(found.values)
+        # "test" may have been asked for where it is called "val".
+        group = {"classifier": self.classifier.name, "data set": self.dataset.name, **self.setting.group,
+                 "split": self.dataset.split}
+        for name, value in reversed(group.items()):
+            rows.insert(0, name, value)
+        made = self.made(found, processes)
+        for file in (self.folder / ROWS, *files):
+            for _, own in rows.groupby(list(self.experiment.group), sort=False):
+                tables.save(file, own, self.experiment.group, made)
+        return rows
+
+    def made(self, found: Shard, processes: int) -> dict[str, Any]:
+        """What made the rows."""
+        record, images, weights = _record(self.folder), len(next(iter(found.values.values()))), self.classifier.weights
+        about = record["about"]
+        return tables.provenance(
+            date=datetime.now(UTC).date().isoformat(), module=self.experiment.module, code=about["code"],
+            weights=weights.digest, source=weights.source.rsplit("/", 1)[-1], classifier=about["network"],
+            data=about["data set"], images=images, left_out=len(found.problems), device=about["device"],
+            threads=torch.get_num_threads(), processes=processes, seconds=round(found.seconds, 1),
+            images_per_second=float(f"{images / found.seconds:.3g}"), setting=about["setting"],
+            accepted_changes=record["accepted"])
 
 
-def _compute(job: _Job, parts: Sequence[Sequence[int]], mine: Sequence[int], workers: int,
-             report: Report | None) -> None:
-    if job.setting.compiled:
-        # Shards of another length, of which there is one at most, would compile everything again.
-        job.classifier.model = cast(nn.Module, torch.compile(job.classifier.model, dynamic=False))
-    before = time.perf_counter()
-    total = sum(map(len, parts))
-    for number, loaded in zip(mine, batches(job.dataset, [parts[number] for number in mine], workers)):
-        start = time.perf_counter()
-        values = _measured(job, parts[number], loaded)
-        job.folder.write(number, values, time.perf_counter() - start)
-        if report is not None:
-            done = sum(len(part) for i, part in enumerate(parts) if job.folder.shard(i).exists())
-            report(done, total, time.perf_counter() - before)
+# --- the folder of a run ---------------------------------------------------------------------------------------------
 
 
-def _measured(job: _Job, positions: Sequence[int], loaded: Sequence[Sample | Problem]) -> Values:
-    there = {i: thing for i, thing in zip(positions, loaded) if isinstance(thing, Sample)}
-    samples = list(there.values())
-    if not samples:
-        problems = [thing for thing in loaded if isinstance(thing, Problem)]
-        raise ValueError(f"no image of a whole shard can be read: {told(problems)}")
-    images = torch.stack([sample.image for sample in samples]).to(job.device)
-    labels = torch.tensor([sample.label for sample in samples], device=job.device)
-    parts = _parts(job, list(there)) if job.experiment.wants_parts else None
-    batch = Batch(images.contiguous(memory_format=torch.channels_last), labels, parts)
-    mixed = job.setting.precision == "bfloat16"
-    with torch.autocast(job.device.type, torch.bfloat16, enabled=mixed):
-        return job.experiment.measure(job.classifier, batch, job.setting)
+def _opened(folder: Path, about: dict[str, Any], restart: bool, accept: bool) -> str:
+    """The key of the run in a folder, which is begun if there is none; only here is anything of it removed."""
+    here = folder / provenance.ABOUT
+    if here.exists():
+        kept = _record(folder)
+        if not restart:
+            changed = store.differences(kept["about"], about)
+            if changed and not accept:
+                raise ChangedRunError(f"{folder} holds a run that this one cannot go on with: {'; '.join(changed)}. "
+                                      f"Either {_ADVICE}")
+            if changed:
+                accepted = sorted({*kept["accepted"], *changed})
+                store.replace_json(here, {"about": about, "key": kept["key"], "accepted": accepted})
+            return str(kept["key"])
+        _clear(folder)
+    elif folder.exists():
+        strange = sorted(path.name for path in folder.iterdir()
+                         if path.name != PREDICTIONS and not path.name.startswith(f".{provenance.ABOUT}"))
+        if strange:
+            raise ChangedRunError(f"{folder} holds no run ({provenance.ABOUT} is missing) but {strange[0]}: give "
+                                  "another --output")
+    key = store.digest(about)
+    folder.mkdir(parents=True, exist_ok=True)
+    store.replace_json(here, {"about": about, "key": key, "accepted": []})
+    return key
 
 
-def _parts(job: _Job, positions: Sequence[int]) -> Tensor | None:
-    """The parts that the pixels of some images show, or None for a data set that knows none.
-
-    They are prepared as if they were pictures, and have to come out as they went in: only then do they lie where the
-    network sees them. Codes cannot be resized, and a crop would move them.
-    """
-    known = getattr(job.dataset, "parts", None)
-    if known is None:
-        return None
-    found = [torch.from_numpy(known(i)) for i in positions]
-    for codes in found:
-        picture = codes.expand(3, -1, -1)
-        prepared = job.classifier.prepare(picture)[0].cpu()
-        if not torch.equal(prepared, picture.float() / 255):
-            at, to = (" x ".join(map(str, size[1:])) for size in (picture.shape, prepared.shape))
-            raise ValueError(f"{job.experiment.name} needs to know the part that each pixel shows, which "
-                             f"{job.dataset.name} knows for its pictures of {at} pixels, and {job.classifier.name} "
-                             f"resizes or crops them to {to}: take a classifier for {at} pixels, and no --crop")
-    return torch.stack(found).to(job.device)
+def _record(folder: Path) -> dict[str, Any]:
+    try:
+        return store.read_json(folder / provenance.ABOUT, "about", "key", "accepted")
+    except store.DamagedError as error:
+        raise ChangedRunError(f"{error}; look what it is, and give another --output") from error
 
 
-def _chosen(classifier: Classifier, dataset: ImageDataset, setting: Setting, options: Options) -> list[int]:
-    """Positions in the data set, in its order."""
-    positions = list(range(len(dataset)))
-    if setting.rule:
-        predictions = selection.predict(classifier, dataset, workers=options.workers,
-                                        cache=Path(options.folder) / shards.PREDICTIONS)
-        positions = list(selection.select(predictions, setting.rule).indices)
-        if not positions:
-            raise ValueError(f"the rule {setting.rule} selects none of the {len(predictions)} images")
-    if setting.limit is None or setting.limit >= len(positions):
-        return positions
-    return [positions[i * len(positions) // setting.limit] for i in range(setting.limit)]
-
-
-def _opened(experiment: Experiment, setting: Setting, options: Options, classifier: Classifier, dataset: ImageDataset,
-            ) -> tuple[dict[str, Any], shards.Folder, list[int]]:
-    """What the run is about, its folder, and the positions of its images."""
-    if options.restart:
-        shards.clear(Path(options.folder))
-    chosen = _chosen(classifier, dataset, setting, options)
-    about = {"experiment": experiment.name, "setting": setting.as_dict(),
-             "network": selection.fingerprint(classifier), "data set": dataset.digest(),
-             "images": f"{len(chosen)} of {len(dataset)}",
-             "choice of images": hashlib.sha256(json.dumps([dataset.ids[i] for i in chosen]).encode()).hexdigest(),
-             "code": code.digest(experiment.module), "device": device_name(classifier.mean.device),
-             "torch": torch.__version__}
-    return about, shards.opened(Path(options.folder), about, anew=options.restart, accept=options.accept), chosen
-
-
-def _table(job: _Job, parts: Sequence[Sequence[int]], about: dict[str, Any], here: Processes, options: Options,
-           ) -> list[Row]:
-    values, seconds = job.folder.read(len(parts))
-    head = {"classifier": job.classifier.name, "data set": job.dataset.name, **job.setting.group,
-            "split": job.dataset.split}  # "test" may have been asked for where it is called "val"
-    rows = [{**head, **row} for row in job.experiment.rows(values)]
-    images, wanted = len(next(iter(values.values()))), sum(map(len, parts))
-    if images < wanted:
-        warnings.warn(f"{job.dataset.name}: {wanted - images} of {wanted} images cannot be read and are left out",
-                      DataWarning, stacklevel=2)
-    made = results.provenance(
-        date=datetime.now(UTC).date().isoformat(),
-        module=job.experiment.module, code=about["code"], weights=job.classifier.weights.digest,
-        source=job.classifier.weights.source.rsplit("/", 1)[-1], classifier=about["network"], data=about["data set"],
-        images=images, left_out=wanted - images, device=about["device"], threads=torch.get_num_threads(),
-        processes=here.count, seconds=round(seconds, 1), images_per_second=float(f"{images / seconds:.3g}"),
-        setting=about["setting"], accepted_changes=shards.accepted(job.folder.path))
-    for path in (job.folder.path / ROWS, *options.tables):
-        for group in dict.fromkeys(tuple(row[name] for name in job.experiment.group) for row in rows):
-            own = [row for row in rows if tuple(row[name] for name in job.experiment.group) == group]
-            results.save(path, own, job.experiment.group, made)
-    return rows
+def _clear(folder: Path) -> None:
+    """Remove the numbers that a run wrote, and nothing else."""
+    number = "[0-9]" * 6
+    for file in [*folder.glob(f"{SHARDS}/{number}.safetensors"), *folder.glob(f"{SHARDS}/.{number}.*.writing"),
+                 folder / ROWS, (folder / ROWS).with_suffix(".json")]:
+        file.unlink(missing_ok=True)
 
 
 def _found(weights: str) -> str:
@@ -256,3 +269,93 @@ def _found(weights: str) -> str:
     named = os.environ.get(VARIABLE)
     there = Path(named).expanduser() / weights if named else Path(weights)
     return weights if Path(weights).exists() or not there.exists() else str(there)
+
+
+# --- one process or many ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among all of a run: under ``torchrun`` each takes its part of the shards, one GPU each.
+
+    They talk through a board for notes, and only about who does what: numbers pass through the run's folder, which all
+    of them must see. torchrun ends them all when one dies; one that waits for another says so again and again.
+
+    Attributes:
+        rank: from 0.
+        count: how many there are.
+        local_rank: on this computer, from 0.
+        board: torchrun's store, where they leave notes for each other; None for one process.
+        number: of the run; notes of an earlier one are others.
+    """
+
+    rank: int = 0
+    count: int = 1
+    local_rank: int = 0
+    board: Any = None
+    number: int = 0
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the one that speaks and writes what is written once."""
+        return self.rank == 0
+
+    def device(self, name: str | None) -> torch.device:
+        """Where this process computes; ``cuda`` is its own GPU, None a GPU if there is one.
+
+        Raises:
+            ValueError: the device is not here.
+        """
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        if device.type != "cuda":
+            return device
+        index = self.local_rank if device.index is None else device.index
+        if index >= torch.cuda.device_count():
+            raise ValueError(f"there is no CUDA device {index} here: torch sees {torch.cuda.device_count()}; start as "
+                             "many processes as there are GPUs, or give --device cpu")
+        torch.cuda.set_device(index)
+        return torch.device("cuda", index)
+
+    def share(self, things: Sequence[_T]) -> Sequence[_T]:
+        """Every count-th thing, beginning with this process's number."""
+        return things[self.rank::self.count]
+
+    def from_first(self, make: Callable[[], _T], purpose: str) -> _T:
+        """What the first process makes and JSON can hold, for all; the others wait for it."""
+        if self.board is None:
+            return make()
+        note = f"{self.number} {purpose}"
+        if self.first:
+            self.board.set(note, json.dumps(make()))
+        else:
+            self._wait(note, 0, purpose)
+        made: _T = json.loads(self.board.get(note))
+        return made
+
+    def wait(self, purpose: str) -> None:
+        """Say that this process is done; the first then waits for all others."""
+        if self.board is not None:
+            self.board.set(f"{self.number} done {self.rank}", "")
+            for other in range(self.count) if self.first else ():
+                self._wait(f"{self.number} done {other}", other, purpose)
+
+    def _wait(self, note: str, other: int, purpose: str) -> None:
+        start = said = time.monotonic()
+        while not self.board.check([note]):
+            time.sleep(0.05)
+            if time.monotonic() - said > _PATIENCE:
+                said = time.monotonic()
+                warnings.warn(f"process {self.rank} has waited {said - start:.0f} s for process {other} {purpose}; if "
+                              "that one hangs, end all: the same command finishes what is left", WaitingWarning,
+                              stacklevel=2)
+
+
+@contextmanager
+def processes() -> Iterator[Processes]:
+    """The processes of this run: those that ``torchrun`` started, or this one alone."""
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    if count == 1:
+        yield Processes()
+        return
+    board, rank, _ = next(rendezvous("env://"))
+    yield Processes(rank, count, int(os.environ.get("LOCAL_RANK", "0")), board, next(_RUNS))

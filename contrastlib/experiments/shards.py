@@ -1,191 +1,132 @@
-"""What a run keeps in its folder: what it is about, and the numbers of each shard of images.
+"""The numbers of each image of a data set, computed shard by shard; each is kept in a file that says what it is of.
 
-Every file is written whole or not at all. Killed at any moment, a run loses the shard in hand and nothing else.
+Killed at any moment, whoever computes them loses the shard in hand and nothing else.
 """
 
-import hashlib
-import json
+import time
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
-from safetensors import SafetensorError, safe_open
+from torch import Tensor
 
-from contrastlib.atomic import replace, replace_text
+from contrastlib import store
+from contrastlib.data import ImageDataset, Problem, Sample, batches
 from contrastlib.experiments.experiment import Values
 
-ABOUT, PREDICTIONS = "run.json", "predictions"
-_ADVICE = ("give another folder (--output), begin anew in this one (--restart), or take over what it holds all the "
-           "same (--accept-changes), which the rows' provenance will say")
-
-
-class ChangedRunError(ValueError):
-    """A folder holds another run, or one of a changed network, data set, setting or code; says what differs."""
+Measure = Callable[[list[Sample], list[int]], Values]
+"""Numbers (n, M) of n images, from the prepared images and their positions in the data set."""
 
 
 class ShardWarning(UserWarning):
-    """A shard on disk is damaged and is computed again."""
+    """A shard on disk is damaged, or of other images, and is computed again."""
+
+
+@dataclass
+class Shard:
+    """What came of some images.
+
+    Attributes:
+        values: numbers of the n images that could be read, (n, M) float32 each, by their cells.
+        problems: the images that could not be read.
+        seconds: that computing took.
+    """
+
+    values: Values = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
-class Folder:
-    """The folder of a run.
+class Shards:
+    """The shards of a data set.
 
     Attributes:
-        path: where it lies.
-        key: digest of what the run is about; a shard of another run is not taken.
+        folder: where their files lie.
+        key: digest of all that decides the numbers; a shard of another key is not taken.
+        dataset: prepared for the network.
+        parts: for each shard the positions of its images in the data set.
     """
 
-    path: Path
+    folder: Path
     key: str
+    dataset: ImageDataset
+    parts: Sequence[Sequence[int]]
 
-    def shard(self, number: int) -> Path:
-        """Where a shard's numbers lie."""
-        return self.path / "shards" / f"{number:06d}.safetensors"
+    def file(self, number: int) -> Path:
+        """Where a shard lies."""
+        return self.folder / f"{number:06d}.safetensors"
 
-    def missing(self, shards: int) -> list[int]:
-        """The shards that are not there yet, or are damaged; says so once for each of those."""
-        return [number for number in range(shards) if not self._there(number)]
+    def missing(self) -> list[int]:
+        """The shards that are not there; one that is damaged or of something else counts as missing, with a warning."""
+        found = []
+        for number in range(len(self.parts)):
+            try:
+                if self.file(number).exists():
+                    self.load(number)
+                    continue
+            except store.DamagedError as error:
+                warnings.warn(f"{error}: it is computed again", ShardWarning, stacklevel=2)
+            found.append(number)
+        return found
 
-    def write(self, number: int, values: Values, seconds: float) -> None:
-        """Keep the numbers of a shard."""
-        tensors = {name: tensor.detach().float().cpu().contiguous() for name, tensor in values.items()}
-        about = {"key": self.key, "seconds": f"{seconds:.6g}", "digest": _digest(tensors)}
-        content = safetensors.torch.save(tensors, {"contrastlib": json.dumps(about)})
-        replace(self.shard(number), lambda beside: beside.write_bytes(content))
+    def compute(self, numbers: Sequence[int], measure: Measure, workers: int, batch_size: int | None = None,
+                ) -> Iterator[int]:
+        """Compute shards and keep them, while the next images are read; yields a shard's number after each batch.
 
-    def read(self, shards: int) -> tuple[Values, float]:
-        """The numbers of all images in their order, and the seconds that they took."""
-        parts, seconds = [], 0.0
-        for number in range(shards):
-            values, about = _load(self.shard(number))
-            parts.append(values)
-            seconds += float(about["seconds"])
-        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}, seconds
+        A shard is one batch, unless a batch size is given. It is on disk when its last batch is told.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        split = [_split(self.parts[number], batch_size) for number in numbers]
+        read = batches(self.dataset, [batch for part in split for batch in part], workers)
+        for number, part in zip(numbers, split):
+            found: list[Shard] = []
+            for positions in part:
+                found.append(_measured(measure, positions, next(read)))
+                if len(found) == len(part):
+                    self._save(number, joined(found))
+                yield number
 
-    def _there(self, number: int) -> bool:
-        path = self.shard(number)
-        if not path.exists():
-            return False
-        try:
-            values, about = _load(path)
-            if about["key"] == self.key and about["digest"] == _digest(values):
-                return True
-            reason = "it is of another run" if about["key"] != self.key else "its content has another digest"
-        except (SafetensorError, OSError, ValueError, KeyError) as error:
-            reason = str(error)
-        warnings.warn(f"{path} is computed again: {reason}", ShardWarning, stacklevel=3)
-        return False
+    def load(self, number: int) -> Shard:
+        """A shard from its file.
 
+        Raises:
+            DamagedError: the file is cut short, or of something else.
+        """
+        arrays, about = store.load_arrays(self.file(number), **self._about(number))
+        values = {tuple(name.split("|")): torch.from_numpy(arrays[name]) for name in sorted(arrays)}
+        return Shard(values, [Problem(**problem) for problem in about["problems"]], about["seconds"])
 
-def opened(path: Path, about: Mapping[str, Any], *, anew: bool = False, accept: bool = False) -> Folder:
-    """The folder of a run, made if it is not there.
+    def _save(self, number: int, shard: Shard) -> None:
+        about = self._about(number) | {"problems": [asdict(p) for p in shard.problems], "seconds": shard.seconds}
+        arrays = {"|".join(cells): table.numpy() for cells, table in shard.values.items()}
+        store.save_arrays(self.file(number), arrays, about)
 
-    Args:
-        path: the folder.
-        about: all that decides the numbers, as JSON holds it.
-        anew: the folder has been cleared; what else lies in it stays.
-        accept: go on although something has changed.
-
-    Returns:
-        the folder.
-
-    Raises:
-        ChangedRunError: it holds a run about something else, or things that no run has written.
-    """
-    here = path / ABOUT
-    if here.exists():
-        kept = _about(here)
-        changed = differences(kept["about"], about)
-        if changed and not accept:
-            raise ChangedRunError(f"{path} holds a run that this one cannot go on with: {'; '.join(changed)}. "
-                                  f"Either {_ADVICE}")
-        accepted = sorted({*kept.get("accepted", ()), *changed})
-        if changed:
-            replace_text(here, _text({"about": dict(about), "key": kept["key"], "accepted": accepted}))
-        return Folder(path, kept["key"])
-    if not anew and path.exists() and any(file.name != PREDICTIONS for file in path.iterdir()):
-        raise ChangedRunError(f"{path} is not empty and holds no run ({ABOUT} is missing): give another --output")
-    key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
-    (path / "shards").mkdir(parents=True, exist_ok=True)
-    replace_text(here, _text({"about": dict(about), "key": key, "accepted": []}))
-    return Folder(path, key)
+    def _about(self, number: int) -> dict[str, Any]:
+        return {"key": self.key, "images": store.digest([self.dataset.ids[i] for i in self.parts[number]])}
 
 
-def clear(path: Path) -> None:
-    """Remove what a run wrote; other files stay.
-
-    Args:
-        path: the folder of a run.
-    """
-    for file in [*path.glob("shards/*.safetensors"), *path.glob("shards/.*.writing"), path / ABOUT,
-                 *path.glob("rows.*"), *path.glob(f"{PREDICTIONS}/*.safetensors")]:
-        file.unlink(missing_ok=True)
-
-
-def accepted(path: Path) -> list[str]:
-    """The changes that a run went on in spite of.
-
-    Args:
-        path: the folder of a run.
-
-    Returns:
-        sentences, usually none.
-    """
-    return list(_about(path / ABOUT).get("accepted", ()))
+def joined(shards: Sequence[Shard]) -> Shard:
+    """Several shards, one after the other, as one."""
+    tables: dict[tuple[str, ...], list[Tensor]] = {}
+    for shard in shards:
+        for cells, table in shard.values.items():
+            tables.setdefault(cells, []).append(table)
+    return Shard({cells: torch.cat(parts) for cells, parts in tables.items()},
+                 [problem for shard in shards for problem in shard.problems], sum(shard.seconds for shard in shards))
 
 
-def differences(there: Mapping[str, Any], here: Mapping[str, Any], name: str = "") -> list[str]:
-    """Where two runs differ.
-
-    Args:
-        there: what the one in the folder is about.
-        here: what the one at hand is about.
-        name: of the part that is compared.
-
-    Returns:
-        sentences; empty if they are the same.
-    """
-    found = []
-    for part in sorted({*there, *here}):
-        old, new = there.get(part), here.get(part)
-        if isinstance(old, Mapping) and isinstance(new, Mapping):
-            found += differences(old, new, part)
-        elif old != new:
-            found.append(f"the {f'{name} ' if name else ''}{part} was {_short(old)} and is {_short(new)}")
-    return found
+def _split(part: Sequence[int], size: int | None) -> list[list[int]]:
+    size = size or len(part)
+    return [list(part[i:i + size]) for i in range(0, len(part), size)]
 
 
-def _about(path: Path) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf8"))
-        content["about"], content["key"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ChangedRunError(f"{path} is damaged ({error}): either {_ADVICE}") from error
-    return content
-
-
-def _load(path: Path) -> tuple[Values, dict[str, str]]:
-    with safe_open(path, "pt") as file:
-        about = json.loads((file.metadata() or {})["contrastlib"])
-        return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118 - no dictionary
-
-
-def _digest(tensors: Values) -> str:
-    total = hashlib.sha256()
-    for name in sorted(tensors):
-        total.update(name.encode() + tensors[name].numpy().tobytes())
-    return total.hexdigest()
-
-
-def _text(content: Mapping[str, Any]) -> str:
-    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-
-
-def _short(value: object) -> str:
-    text = "nothing" if value is None else str(value)
-    return f"{text[:12]}..." if len(text) > 40 and " " not in text else text
+def _measured(measure: Measure, positions: Sequence[int], loaded: Sequence[Sample | Problem]) -> Shard:
+    start = time.perf_counter()
+    there = {i: sample for i, sample in zip(positions, loaded) if isinstance(sample, Sample)}
+    values = measure(list(there.values()), list(there)) if there else {}
+    return Shard({cells: table.detach().float().cpu().contiguous() for cells, table in values.items()},
+                 [problem for problem in loaded if isinstance(problem, Problem)], time.perf_counter() - start)

@@ -1,8 +1,11 @@
 """Classifiers: a network, what it needs to know about its input and classes, and where its weights came from."""
 
-from contrastlib.models.classifier import Classifier
-from contrastlib.models.loading import load
-from contrastlib.models.weights import Weights, WeightsError, WeightsNotFoundError
+from contrastlib.models import birds
+from contrastlib.models.classifier import Classifier, Preparation, Preprocessing, Weights
+from contrastlib.models.layers import Layer, LayerReport, Layout, resolve, square_enough
+from contrastlib.models.zoo import Stored, WeightsError, WeightsNotFoundError, fit_weights, load, read_weights
 from contrastlib.names import UnknownNameError
 
-__all__ = ["Classifier", "UnknownNameError", "Weights", "WeightsError", "WeightsNotFoundError", "load"]
+__all__ = ["Classifier", "Layer", "LayerReport", "Layout", "Preparation", "Preprocessing", "Stored", "UnknownNameError",
+           "Weights", "WeightsError", "WeightsNotFoundError", "birds", "fit_weights", "load", "read_weights", "resolve",
+           "square_enough"]

@@ -10,14 +10,16 @@ from timm.layers.hybrid_embed import HybridEmbed
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from contrastlib.models.built import Built, Preprocessing, Request
-from contrastlib.models.weights import RANDOM, Stored, Weights, WeightsNotFoundError, fit, from_file, read
+from contrastlib.models.classifier import Preprocessing
 
 TRAINED = Path(__file__).parent / "trained"
 """Where the weights lie: a folder for each network, as ``python -m contrastlib.training`` leaves it."""
 
 SIZE = 128
 """Side of the pictures in pixels."""
+
+PREPROCESSING = Preprocessing(input_size=SIZE, resize=None, mean=0.5, std=0.25, interpolation="bilinear", crop=False)
+"""How pictures are prepared for both networks: squeezed to 128 x 128 pixels."""
 
 _STAGES = ((16,), (32,), (48, 48), (64, 64), (96, 96))  # channels of the convolutions before each pooling
 _HIDDEN = 192
@@ -106,50 +108,6 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {"birds_vgg": birds_vgg, "birds_
 """The networks, by name."""
 
 
-def names() -> list[str]:
-    """The networks of this project."""
-    return list(NETWORKS)
-
-
-def build(wanted: Request) -> Built:
-    """A network for drawn birds.
-
-    Args:
-        wanted: what is wanted; a name of :data:`NETWORKS`.
-
-    Returns:
-        the network, the sixteen species if it has that many classes, and the preparation it was trained with.
-
-    Raises:
-        WeightsNotFoundError: there is no such file of weights.
-        WeightsError: the file is damaged, has another digest, or another number of classes.
-    """
-    own = wanted.weights == "default" or wanted.num_classes is None
-    about = record(wanted.name) if own else None
-    species = tuple(about["class_names"]) if about else ()
-    num_classes = wanted.num_classes or len(species)
-    model = NETWORKS[wanted.name](num_classes, **wanted.model_args)
-    origin = RANDOM
-    if about and wanted.weights == "default":
-        wanted.check_num_classes(len(species))
-        best = about["files"]["best"]
-        stored = read(TRAINED / wanted.name / best["file"], best["digest"])
-        fit(model, stored)
-        origin = Weights(f"contrastlib {wanted.name}, trained by this project on drawn birds", stored.digest, "MIT")
-    elif wanted.weights is not None:
-        stored = _of_file(wanted)
-        fit(model, stored)
-        origin = from_file(stored)
-    return Built(model, origin, species if num_classes == len(species) else None, preprocessing())
-
-
-def _of_file(wanted: Request) -> Stored:
-    if not Path(str(wanted.weights)).suffix:
-        raise WeightsNotFoundError(f"{wanted.name} has no weights called {str(wanted.weights)!r}: pass a file, None or "
-                                   "default")
-    return read(str(wanted.weights), wanted.digest)
-
-
 def record(name: str) -> dict[str, Any]:
     """How the weights of a network were trained.
 
@@ -158,22 +116,6 @@ def record(name: str) -> dict[str, Any]:
 
     Returns:
         recipe, history, digests and the rest, as ``python -m contrastlib.training`` wrote it.
-
-    Raises:
-        WeightsNotFoundError: the package lacks the record.
     """
-    path = TRAINED / name / "record.json"
-    if not path.is_file():
-        raise WeightsNotFoundError(f"{path} is missing, which belongs to this package: install contrastlib again, or "
-                                   "pass weights=None for random weights")
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf8"))
+    found: dict[str, Any] = json.loads((TRAINED / name / "record.json").read_text(encoding="utf8"))
     return found
-
-
-def preprocessing() -> Preprocessing:
-    """How pictures are prepared for both networks: squeezed to 128 x 128 pixels.
-
-    Returns:
-        the keywords of a classifier.
-    """
-    return Preprocessing(input_size=SIZE, resize=None, mean=0.5, std=0.25, interpolation="bilinear", crop=False)

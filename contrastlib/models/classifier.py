@@ -1,23 +1,103 @@
 """A network together with what one must know to use it: its input, its classes, its layer for maps."""
 
-from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypedDict
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms import functional as F
 
-from contrastlib.models.doctor import LayerReport, examine
-from contrastlib.models.images import Picture, Recipe, check_range
-from contrastlib.models.layers import default_layer, resolve
-from contrastlib.models.layouts import Layout, Size, read
-from contrastlib.models.order import check_order
-from contrastlib.models.probing import Probe, probe
-from contrastlib.models.weights import Weights
+from contrastlib import pictures
+from contrastlib.models.layers import LayerReport, Layout, Probe, Size, as_written, is_exported, resolve
 from contrastlib.names import find
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+_STRIP = 16  # times as long as wide, beyond which a picture is cut before it is resized
+
+Picture = str | Path | Image.Image | np.ndarray | Tensor
+"""A file, a PIL image, an array (H, W) or (H, W, 3), or a tensor (3, H, W)."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Where the weights of a network came from.
+
+    Attributes:
+        source: in words: a file, an address, a package, or how they were initialised.
+        digest: SHA-256 of the file in hexadecimal; None if there was no file.
+        licence: the terms, as far as they are known.
+    """
+
+    source: str
+    digest: str | None = None
+    licence: str | None = None
+
+
+class Preprocessing(TypedDict, total=False):
+    """How images are prepared; keywords of :class:`Classifier`."""
+
+    input_size: int | tuple[int, int]
+    mean: float | Sequence[float]
+    std: float | Sequence[float]
+    resize: int | tuple[int, int] | None
+    interpolation: str
+    crop: bool
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How a picture becomes the input of a network: resize, then centre crop.
+
+    Attributes:
+        input_size: (H, W) in pixels after the crop.
+        resize: length of the short side before the crop; or (H, W), which does not keep the aspect; or None for
+            8/7 of the input's short side with a crop, the usual ImageNet recipe, and for `input_size` without one.
+        crop: whether the centre is cut out.
+        interpolation: ``nearest``, ``bilinear``, ``bicubic`` or another of torchvision's modes.
+    """
+
+    input_size: Size
+    resize: int | tuple[int, int] | None
+    crop: bool
+    interpolation: str
+
+    def __post_init__(self) -> None:
+        known = [mode.value for mode in InterpolationMode]
+        if self.interpolation not in known:
+            raise ValueError(f"interpolation must be one of {', '.join(known)}, got {self.interpolation!r}")
+
+    def apply(self, picture: Picture) -> Tensor:
+        """One picture, resized and cropped: (1, 3, H, W) float32 in [0, 1]; errors as :meth:`Classifier.prepare`."""
+        image = self._middle(_pil_or_tensor(picture))
+        image = F.resize(image, self._size(), interpolation=InterpolationMode(self.interpolation), antialias=True)
+        if self.crop:
+            image = F.center_crop(image, list(self.input_size))
+        tensor = image if isinstance(image, Tensor) else F.to_tensor(image)
+        return tensor[None].clamp(0, 1)  # bicubic resizing of floats overshoots
+
+    def _size(self) -> list[int]:
+        if self.resize is None:
+            return [round(min(self.input_size) * 8 / 7)] if self.crop else list(self.input_size)
+        return [self.resize] if isinstance(self.resize, int) else list(self.resize)
+
+    def _middle(self, image: Any) -> Any:
+        """Of a strip, what may remain of it after the crop: resized as a whole it could fill the memory."""
+        if not self.crop or len(self._size()) > 1:
+            return image
+        width, height = image.size if isinstance(image, Image.Image) else image.shape[:0:-1]
+        long, short = max(height, width), min(height, width)
+        most = _STRIP * short * max(self.input_size) // min(self.input_size)
+        if long <= most:
+            return image
+        most -= (long - most) % 2  # as much from both ends
+        return F.center_crop(image, [min(height, most), min(width, most)])
 
 
 class Classifier(nn.Module):
@@ -30,7 +110,7 @@ class Classifier(nn.Module):
 
     Args:
         model: the network.
-        class_names: one name per logit; the same name may stand there twice.
+        class_names: one name per logit, or a mapping from index to name; the same name may stand there twice.
         input_size: H and W of the input in pixels, one number for both.
         mean: per channel, subtracted from images in [0, 1]; one number or three. The default is ImageNet's.
         std: per channel, divides afterwards; positive.
@@ -63,7 +143,7 @@ class Classifier(nn.Module):
         self,
         model: nn.Module,
         *,
-        class_names: Sequence[str] | None = None,
+        class_names: Sequence[str] | Mapping[int, str] | None = None,
         input_size: int | tuple[int, int] = 224,
         mean: float | Sequence[float] = IMAGENET_MEAN,
         std: float | Sequence[float] = IMAGENET_STD,
@@ -79,9 +159,9 @@ class Classifier(nn.Module):
             raise TypeError(f"a classifier wraps a torch.nn.Module, got {type(model).__name__}")
         self.model = model
         self.training = model.training
-        self.class_names = None if class_names is None else tuple(class_names)
+        self.class_names = None if class_names is None else as_names(class_names)
         self.input_size = _pair(input_size)
-        self.recipe = Recipe(self.input_size, resize, crop, interpolation)
+        self.recipe = Preparation(self.input_size, resize, crop, interpolation)
         self.register_buffer("mean", _per_channel(mean, "mean", model), persistent=False)
         self.register_buffer("std", _per_channel(std, "std", model), persistent=False)
         if (self.std <= 0).any():
@@ -90,8 +170,7 @@ class Classifier(nn.Module):
         self.name = name or type(model).__name__
         self._layer_name = None if layer is None else resolve(model, layer)[0]
         self._probes: dict[Size, Probe] = {}
-        self._in_order: set[Size] = set()
-        self._attends = any("attention" in type(module).__name__.lower() for module in model.modules())
+        self._gives_logits = False  # whether outputs that look like probabilities have been found to be none
 
     def forward(self, images: Tensor) -> Tensor:
         """The logits of a batch.
@@ -109,24 +188,32 @@ class Classifier(nn.Module):
         """
         _check_images(images)
         self._check_mode()
-        return self._check_logits(self.model(self._normalised(images)), len(images))
+        return self._logits(images)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """As every module; compiled, the network runs as it was written while anything listens to its layers."""
+        listened = not torch.compiler.is_compiling() and _is_listened_to(self)
+        with as_written(self) if listened else nullcontext():
+            return super().__call__(*args, **kwargs)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is saved or copied: all but what a pass through the network has told, which holds on to its layers."""
+        return {**super().__getstate__(), "_probes": {}}
 
     @property
     def layer_name(self) -> str:
-        """The default layer for maps, the one given or else the last whose output is still a map.
-
-        Found with one forward pass on a black image and remembered; see :func:`contrastlib.models.layers.default_layer`
-        for the rule. Where a network works on tokens, a backward pass tells which layer's patch tokens still matter;
-        see :meth:`layers`.
+        """The default layer for maps, the one given or else the one that :meth:`layers` recommends, remembered.
 
         Raises:
-            ValueError: the network has no such layer; name one with ``layer=``.
+            ValueError: no layer can be recommended; name one with ``layer=``.
         """
         if self._layer_name is None:
-            self._layer_name = default_layer(self._probed(self.input_size)) or self.layers().recommended
-            if not self._layer_name:
-                raise ValueError(f"no layer of {self.name} is a map that the logits depend on; "
-                                 "print(classifier.layers().table(parts=True)) says what each gives")
+            recommended = self.layers().recommended
+            if not recommended:
+                raise ValueError(
+                    f"no layer of {self.name} runs once and gives a map that the logits depend on; name one with "
+                    "layer=...: print(classifier.layers().table(parts=True)) says what each gives")
+            self._layer_name = recommended
         return self._layer_name
 
     def layers(self, images: Tensor | None = None) -> LayerReport:
@@ -135,6 +222,11 @@ class Classifier(nn.Module):
         Runs the network forward and backward once. For each layer the report says its shape and how that is read
         (channels first or last, or tokens on a grid behind some prefix tokens), at what share of the places the
         gradient is zero, which signs its values have, and which module overwrites them in place.
+
+        Recommended is, for a network of convolutions, the last module to finish, of those that run once, whose output
+        has the resolution of the last convolution's: behind the last activation, before the pooling. Where a block and
+        its last part finish with the same output, the block is taken (``layer4``, not ``layer4.1``). For a network that
+        works on tokens it is the last layer, no part of another, whose gradient reaches every place of the map.
 
         Args:
             images: (N, 3, H, W) in [0, 1]; None for one of random pixels at the input size.
@@ -145,22 +237,19 @@ class Classifier(nn.Module):
         Raises:
             ValueError, TypeError: the images are not as :meth:`forward` wants them.
         """
+        if images is None:
+            noise = torch.rand(1, 3, *self.input_size, generator=torch.Generator().manual_seed(0))
+            images = noise.to(self.mean)
+        _check_images(images)
         with torch.inference_mode(False):
-            if images is None:
-                noise = torch.rand(1, 3, *self.input_size, generator=torch.Generator().manual_seed(0))
-                images = noise.to(self.mean)
-            _check_images(images)
-            size = (images.shape[-2], images.shape[-1])
-            found = examine(self.model, self._normalised(images.clone()), self._probed(size))
-            with suppress(ValueError):  # the usual rule finds no layer, the gradient may
-                found = replace(found, recommended=default_layer(self._probed(size)) or found.recommended)
-        return found
+            return self._probed((images.shape[-2], images.shape[-1])).report(images.clone())
 
     def read_as(self, shape: Sequence[int], size: Size) -> Layout:
         """How an output of a given shape is read as a map: channels first, channels last, or tokens on a grid.
 
-        The grid of tokens is the one that the network itself had as a map before, such as its patch embedding; found
-        with a forward pass at that size and remembered. That the tokens lie in reading order is checked.
+        The grid of tokens is one that the network itself had as a map before, such as its patch embedding's, or one
+        that it has merged from such; found with a forward pass at that size and remembered. That the tokens lie in
+        reading order is checked.
 
         Args:
             shape: of the output, with the batch.
@@ -172,13 +261,7 @@ class Classifier(nn.Module):
         Raises:
             ValueError: the output is no map; says what was found.
         """
-        # A network of convolutions needs no probing to read its maps.
-        layout = (self._probed(size).layout(tuple(shape)) if len(shape) == 3 or self._attends
-                  else read(tuple(shape), size))
-        if layout.kind == "tokens" and size not in self._in_order:
-            check_order(self.model, self._probed(size), self._normalised)
-            self._in_order.add(size)
-        return layout
+        return self._probed(size).layout(tuple(shape))
 
     @property
     def num_classes(self) -> int:
@@ -287,15 +370,18 @@ class Classifier(nn.Module):
         """What ``repr`` says beyond the network itself."""
         return f"name={self.name!r}, input_size={self.input_size}, weights={self.weights.source!r}"
 
-    def _normalised(self, images: Tensor) -> Tensor:
+    def _logits(self, images: Tensor) -> Tensor:
         mean, std = self.mean.to(images.device), self.std.to(images.device)
-        return ((images - mean) / std).to(mean.dtype)
+        inputs = ((images - mean) / std).to(mean.dtype)
+        logits = self._check_logits(self.model(inputs), len(images))
+        if not self._gives_logits and not torch.compiler.is_compiling():
+            self._refuse_probabilities(logits, inputs)
+        return logits
 
     def _probed(self, size: Size) -> Probe:
         if size not in self._probes:
-            with torch.inference_mode(False):
-                black = torch.zeros(1, 3, *size, dtype=self.mean.dtype, device=self.mean.device)
-                self._probes[size] = probe(self.model, self._normalised(black))
+            black = torch.zeros(1, 3, *size, dtype=self.mean.dtype, device=self.mean.device)
+            self._probes[size] = Probe(self.model, self._logits, black)
         return self._probes[size]
 
     def _in_range(self, index: int) -> int:
@@ -305,7 +391,7 @@ class Classifier(nn.Module):
 
     def _check_mode(self) -> None:
         for name, module in self.model.named_modules():
-            if module.training:
+            if module.training and not is_exported(module):
                 what = f"its module '{name}'" if name else "the network"
                 raise ValueError(f"{what} ({type(module).__name__}) is in training mode, where dropout and batch "
                                  "statistics change the logits; call .eval() first")
@@ -320,7 +406,48 @@ class Classifier(nn.Module):
                              f"it returned shape {tuple(logits.shape)}")
         if self.class_names is not None and logits.shape[1] != len(self.class_names):
             raise ValueError(f"{self.name} returned {logits.shape[1]} logits for {len(self.class_names)} class names")
+        if logits.shape[1] == 1:
+            raise ValueError(f"{self.name} returned one logit, for yes against no, and a contrast needs that of each: "
+                             "return torch.cat([y, torch.zeros_like(y)], 1), of which softmax gives sigmoid(y) for yes")
         return logits
+
+    def _refuse_probabilities(self, logits: Tensor, inputs: Tensor) -> None:
+        """A network that ends in softmax or sigmoid gives no logits; what it does last is seen in the graph."""
+        low, high = (value.item() for value in torch.aminmax(logits.detach()))
+        if 0 <= low <= high <= 1:
+            if logits.grad_fn is None and not _is_listened_to(self):
+                with torch.inference_mode(False), torch.enable_grad(), as_written(self):
+                    again = self.model(inputs[:1].clone().requires_grad_())
+                logits = getattr(again, "logits", again)
+            if logits.grad_fn is None:
+                return
+            last = logits.grad_fn.name().removesuffix("Backward0").lower()
+            if last in ("softmax", "sigmoid"):
+                raise ValueError(f"{self.name} ends in {last}: it returned probabilities, not logits (N, C); "
+                                 f"wrap the network as it is before its {last}")
+        self._gives_logits = True
+
+
+def as_names(names: Sequence[str] | Mapping[int, str]) -> tuple[str, ...]:
+    """Class names in the order of the logits, from a sequence or from a mapping of indices to names.
+
+    Raises:
+        ValueError: the keys of a mapping are not the indices from 0 to C - 1.
+        TypeError: one string, or no names at all.
+    """
+    if isinstance(names, Mapping):
+        by_index = {int(index): name for index, name in names.items() if str(index).isdecimal()}
+        if sorted(by_index) != list(range(len(names))):
+            raise ValueError("class_names that are a mapping must go from the indices 0 to C - 1 to the names, got "
+                             f"keys such as {next(iter(names), None)!r}")
+        return tuple(str(by_index[i]) for i in range(len(names)))
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise TypeError(f"class_names must be one name per logit, got {names!r}")
+    return tuple(map(str, names))
+
+
+def _is_listened_to(module: nn.Module) -> bool:
+    return any(part._forward_hooks or part._forward_pre_hooks for part in module.modules())
 
 
 def _check_images(images: Tensor) -> None:
@@ -330,7 +457,7 @@ def _check_images(images: Tensor) -> None:
         raise ValueError(f"images must be (N, 3, H, W), got shape {tuple(images.shape)}")
     if not images.is_floating_point():
         raise TypeError(f"images must be floating point in [0, 1], got {images.dtype}; see prepare()")
-    check_range(images, "images")
+    _check_range(images, "images")
 
 
 def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
@@ -341,9 +468,53 @@ def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
 
 
 def _per_channel(values: float | Sequence[float], what: str, model: nn.Module) -> Tensor:
-    tensor = torch.as_tensor(values, dtype=torch.get_default_dtype()).reshape(-1)
+    tensor = torch.as_tensor(values, dtype=torch.float64).reshape(-1)
     if tensor.numel() not in (1, 3):
         raise ValueError(f"{what} must be one number or one for each of the three channels, got {tensor.numel()}")
     first = next((p for p in model.parameters() if p.is_floating_point()), None)
-    tensor = tensor if first is None else tensor.to(first)
+    tensor = tensor.to(torch.get_default_dtype()) if first is None else tensor.to(first)
     return tensor.expand(3).reshape(1, 3, 1, 1).clone()
+
+
+def _pil_or_tensor(picture: Picture) -> Image.Image | Tensor:
+    """A picture as 8-bit RGB, or as a float tensor where it comes in floats and would lose digits."""
+    if isinstance(picture, str | Path):
+        return pictures.read(picture)
+    if isinstance(picture, Image.Image):
+        return pictures.rgb(picture)
+    if isinstance(picture, np.ndarray):
+        return _from_array(picture)
+    if isinstance(picture, Tensor):
+        return _from_tensor(picture.detach())
+    raise TypeError("a picture must be a file name, a PIL image, an array (H, W, 3) or a tensor (3, H, W), "
+                    f"got {type(picture).__name__}")
+
+
+def _from_array(array: np.ndarray) -> Image.Image | Tensor:
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] != 3):
+        raise ValueError(f"an array must be (H, W) or (H, W, 3), got shape {array.shape}")
+    channels = array if array.ndim == 3 else np.repeat(array[..., None], 3, axis=2)
+    return _from_tensor(torch.from_numpy(np.ascontiguousarray(channels)).permute(2, 0, 1))
+
+
+def _from_tensor(tensor: Tensor) -> Image.Image | Tensor:
+    if tensor.ndim != 3 or tensor.shape[0] != 3:
+        raise ValueError(f"a tensor must be (3, H, W), got shape {tuple(tensor.shape)}; pass a list for a batch")
+    if tensor.dtype == torch.uint8:
+        return F.to_pil_image(tensor.cpu())
+    if not tensor.is_floating_point():
+        raise ValueError(f"a picture holds uint8 in [0, 255] or floats in [0, 1], got {tensor.dtype}")
+    _check_range(tensor, "the picture")
+    return tensor.float()
+
+
+def _check_range(values: Tensor, what: str) -> None:
+    """Hold that values are numbers in [0, 1], in one pass over them."""
+    if not values.numel():
+        raise ValueError(f"{what} must not be empty, got shape {tuple(values.shape)}")
+    low, high = (v.item() for v in torch.aminmax(values.detach()))
+    if low != low or high != high:
+        raise ValueError(f"{what} must hold numbers in [0, 1], and has NaN among them")
+    if low < 0 or high > 1:
+        raise ValueError(f"{what} must hold numbers in [0, 1], they run from {low:.4g} to {high:.4g}; "
+                         "the classifier itself subtracts the mean and divides by the standard deviation")

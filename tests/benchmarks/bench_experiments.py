@@ -30,11 +30,6 @@ LAYERS = {BIRDS: "features.27", EFFICIENTNET: "blocks.4"}  # where the three met
 TARGETS = {BIRDS: ("t1", "t2"), EFFICIENTNET: ("t1",)}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _freed_memory_is_kept():
-    runner.keep_freed_memory()  # the runner does; here both sides have it
-
-
 def runner_classifier(name):
     """As the runner prepares it."""
     known = data.load("drawn_birds", "hard") if name == BIRDS else SimpleNamespace(name="photographs", num_classes=1000)
@@ -171,8 +166,7 @@ def test_precision(side_by_side, how):
 LONG_RUN = """
 import json, os, sys
 from pathlib import Path
-from contrastlib.experiments import gradient_sign, masking, registry, runner
-from contrastlib.experiments.experiment import Setting
+from contrastlib.experiments import Setting, by_name, gradient_sign, masking, runner
 
 gradient_sign.CONTRASTS = {name: gradient_sign.CONTRASTS[name] for name in ("original", "weighted")}
 gradient_sign.EPSILONS, gradient_sign.STEPS = (3e-3,), (1, 2)
@@ -183,10 +177,10 @@ setting = Setting("birds_vgg", "drawn_birds", "hard", limit=images, layers=("fea
                   shard=20)
 resident = {}
 
-def report(done, total, seconds):
+def report(what, done, total):
     resident[done] = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
-runner.run(registry.by_name(name), setting, runner.Options(folder, device="cpu"), report)
+runner.run(by_name(name), setting, folder, device="cpu", report=report)
 print(json.dumps(resident))
 """
 SETTINGS = {"gradient-sign": "original and weighted, epsilon 0.003, n = 1, 2",

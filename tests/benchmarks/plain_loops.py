@@ -55,7 +55,7 @@ def gradient_sign(network, images, labels, contrasts, epsilons, steps):
     found = {}
     for contrast, epsilon, n in product(contrasts, epsilons, steps):
         with torch.no_grad():
-            found["before||"] = outcome(network(images), labels)
+            found["before", "", ""] = outcome(network(images), labels)
         moved = images
         for _ in range(n):
             network.zero_grad()
@@ -65,7 +65,7 @@ def gradient_sign(network, images, labels, contrasts, epsilons, steps):
                 moved = moved + epsilon / n * moved.grad.sign()
                 moved = moved.clamp((images - epsilon).clamp(min=0), (images + epsilon).clamp(max=1))
         with torch.no_grad():
-            found[f"{contrast}|{epsilon}|{n}"] = outcome(network(moved), labels)
+            found[contrast, str(epsilon), str(n)] = outcome(network(moved), labels)
     network.zero_grad()
     return found
 
@@ -103,12 +103,12 @@ def masking(network, images, layer, targets, methods=tuple(RULES), baselines=tup
         top = y.topk(2).indices[0]
         for method, target in product(methods, targets):
             pair = top if target == "t1" else top.flip(0)
-            found[f"{layer}|{method}|{target}|none|||"].append([relative(y, pair), 1.0])
+            found[layer, method, target, "none", "", "", ""].append([relative(y, pair), 1.0])
             for budget, sign, baseline in product(("published", "swapped", "caption"), ("positive", "negative"),
                                                   baselines):
                 kept = one_setting(network, image, pair, layer, method, budget, sign, baseline)
                 for contrast, values in kept.items():
-                    found[f"{layer}|{method}|{target}|{budget}|{baseline}|{sign}|{contrast}"].append(values)
+                    found[layer, method, target, budget, baseline, sign, contrast].append(values)
     return {name: torch.tensor(values) for name, values in found.items()}
 
 

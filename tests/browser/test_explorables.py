@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from contrastlib import contrast, data, explore, models, perturbation
+from contrastlib import contrast, data, explorables, models, perturbation
 from contrastlib.attribution import AttentionRollout, attentions
 
 STEPS = "/chapters/06_does_pushing_along_the_map_push_the_probability.html"
@@ -36,7 +36,7 @@ def pixels(shown):
 
 def test_masking_follows_the_curve(visit, hard):
     page, shown = opened(visit, MASKS, "masking")
-    known = explore.masking(models.load("birds_vgg"), {"109": hard.picture(109)})
+    known = explorables.masking(models.load("birds_vgg"), {"109": hard.picture(109)})
     slider = shown.get_by_role("slider", name="share of the picture that is removed, in per cent")
     seen = []
     for share in (0, 30, 60, 100):
@@ -53,7 +53,7 @@ def test_masking_follows_the_curve(visit, hard):
 
 def test_masking_from_the_other_end_and_of_the_other_class(visit, hard):
     _, shown = opened(visit, MASKS, "masking")
-    known = explore.masking(models.load("birds_vgg"), {"109": hard.picture(109)}, target=1, removed="lowest")
+    known = explorables.masking(models.load("birds_vgg"), {"109": hard.picture(109)}, target=1, removed="lowest")
     shown.get_by_role("slider").fill("40")
     before = pixels(shown)
     shown.get_by_role("radio", name="what speaks least").check(force=True)

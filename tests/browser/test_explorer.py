@@ -100,6 +100,10 @@ def test_foils_are_clicked(visit, cat, maps):
         shown.get_by_role("checkbox", name=f"why not {name}?").uncheck()
     assert shown.get_by_role("radio", name="weighted").is_checked()
     assert pixels(shown) == before
+    said = shown.get_by_text("No class is checked any more")  # it is another contrast, which no one has asked for
+    assert said.is_visible()
+    shown.get_by_role("radio", name="mean").check()
+    assert not said.is_visible()
 
 
 def test_weights_are_drawn_beside_the_map(visit, cat, maps):
@@ -148,6 +152,21 @@ def test_two_maps_side_by_side_and_their_difference(visit):
     assert difference == pytest.approx(now - before, abs=0.003)
     shown.get_by_role("button", name="let it go").click()
     assert not kept.nth(0).is_visible()
+
+
+def test_a_kept_map_stays_that_of_its_picture(visit):
+    page, shown = explorer(visit, METHODS)
+    shown.get_by_role("button", name="keep this map beside").click()
+    kept, difference = shown.locator(".cl-beside figure").all()
+    text, before = kept.inner_text(), pixels(shown, ".cl-beside")
+    assert difference.is_visible()
+    shown.get_by_role("combobox", name="picture").select_option("palace")
+    assert pixels(shown, ".cl-beside") == before != pixels(shown)
+    assert kept.inner_text() == text.replace("(Grad-CAM)", "(Grad-CAM, Chelsea)")
+    assert not difference.is_visible()  # maps of two pictures have none
+    shown.get_by_role("combobox", name="picture").select_option("Chelsea")
+    assert difference.is_visible()
+    assert page.complaints == []
 
 
 def test_a_place_is_read_off_by_keyboard(visit, maps):

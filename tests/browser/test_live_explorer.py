@@ -7,8 +7,8 @@ from PIL import Image
 
 START = """
 import ipywidgets
-from contrastlib import explore, models
-explorer = explore.LiveExplorer(models.load("birds_vgg"), contrast="weighted")
+from contrastlib import explorables, models
+explorer = explorables.LiveExplorer(models.load("birds_vgg"), contrast="weighted")
 slider = ipywidgets.IntSlider(max=100)
 _ = ipywidgets.link((slider, "value"), (explorer, "position"))
 """
@@ -71,6 +71,40 @@ def test_choices_go_both_ways(shown, bird):
     assert tab.locator(".cl-says").inner_text() == f"Why {name} rather than the average of the 15 others?"
     tab.get_by_role("slider", name="temperature of the contrast").press("Home")
     assert shown.run("print(explorer.contrast, explorer.position, slider.value)") == "tempered 0 0"
+    assert shown.complaints == []
+
+
+def test_a_kept_map_stays_that_of_its_picture(shown, bird):
+    tab = shown.tab
+    shown.run("from PIL import Image; import numpy as np")
+    shown.run(f"explorer.open_photograph({str(bird)!r}); explorer.wait(60)")
+    shown.run(f"explorer.open_photograph(Image.open({str(bird)!r}).rotate(90), 'turned'); explorer.wait(60)")
+    tab.get_by_role("button", name="keep this map beside").click()
+    shown.until(lambda: shown.run("print(explorer.pinned['picture'])") == "1")
+    kept, difference = tab.locator(".cl-beside figure").all()
+    assert difference.is_visible()
+    text = kept.inner_text()
+    tab.get_by_role("combobox", name="picture").select_option("bird.png")
+    assert kept.inner_text() == text.replace(")", ", turned)")
+    assert not difference.is_visible()
+    tab.get_by_role("combobox", name="picture").select_option("turned")
+    assert kept.inner_text() == text
+    assert difference.is_visible()
+    assert shown.complaints == []
+
+
+def test_a_last_foil_that_is_unchecked_is_no_silent_change(shown, bird):
+    tab = shown.tab
+    shown.run(f"explorer.open_photograph({str(bird)!r}); explorer.wait(60)")
+    said, foil = tab.get_by_text("No class is checked any more"), tab.get_by_role("checkbox", disabled=False).first
+    assert not said.is_visible()
+    foil.check()
+    assert shown.run("print(explorer.contrast)") == "foil"
+    foil.uncheck()
+    assert shown.run("print(explorer.contrast, explorer.foils)") == "weighted []"
+    assert said.is_visible()
+    tab.get_by_role("radio", name="mean").check()
+    assert not said.is_visible()
     assert shown.complaints == []
 
 

@@ -55,8 +55,7 @@ class DrawnBirds(ImageDataset):
         Returns:
             the scene.
         """
-        item: tuple[int, int, bool] = self.items[i]
-        split, number, hard = item
+        split, number, hard = self.items[i]
         return compose((split, number), self.labels[i], hard=hard)
 
     def drawing(self, i: int) -> Drawing:

@@ -5,15 +5,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from contrastlib.data.birds import _setting
-from contrastlib.data.birds._anatomy import Colour, layers
-from contrastlib.data.birds._draws import Draws
-from contrastlib.data.birds._raster import Cover, Outline, cover
-from contrastlib.data.birds.scene import Bird, Scene
-from contrastlib.data.birds.species import CODES, PARTS, SECOND, species
+from contrastlib.data.birds.scene import Bird, Leaf, Scene
+from contrastlib.data.birds.shapes import Cover, Draws, Outline, Placement, cover, disc, smooth, stroke
+from contrastlib.data.birds.species import CODES, PARTS, SECOND, Colour, darker, layers, species
 
 SIZE = 128
 """Side of a picture in pixels, unless another is asked for."""
+
+Pixels = NDArray[np.float32]
+Things = list[tuple[list[Outline], Colour]]
+"""Groups of outlines in units of the picture's side with their colours, back to front."""
 
 _ROUNDNESS = 0.34  # how much darker a bird is below than above
 
@@ -84,24 +85,44 @@ def draw(scene: Scene, size: int = SIZE) -> Drawing:
     if size < 32:
         raise ValueError(f"a bird cannot be drawn on fewer than 32 x 32 pixels, got {size}")
     draws = Draws(*scene.key)
-    canvas = _Canvas(_setting.backdrop(draws, scene.background, size))
-    for outlines, colour in _setting.things(draws, scene.background, size):
-        canvas.paint(cover(outlines, size), colour)
+    canvas = _Canvas(_backdrop(draws, scene.background, size))
+    canvas.paint_all(_BEHIND[scene.background](draws))
     for number in reversed(range(len(scene.birds))):
-        _draw_bird(canvas, draws, scene.birds[number], number, size)
+        _draw_bird(canvas, draws, scene.birds[number], number)
     for leaf in scene.leaves:
-        canvas.paint_all(_setting.leaf(leaf), size)
+        canvas.paint_all(_leaf(leaf))
     return Drawing(scene, _exposed(canvas.pixels, scene, draws), canvas.owners)
+
+
+def telling_pixels(scene: Scene, foil: int, *, bird: int = 0, size: int = SIZE) -> NDArray[np.bool_]:
+    """The pixels that would change if a bird were of another species, and nothing else did.
+
+    This is a ground truth for "why this species, not that one?": outside of these pixels both answers look the same.
+
+    Args:
+        scene: what is in the picture.
+        foil: the other species, in [0, 16).
+        bird: 0 for the bird in front, 1 for the other.
+        size: side of the picture in pixels.
+
+    Returns:
+        (H, W); nothing where leaves hide all the parts that tell the two apart.
+
+    Raises:
+        ValueError: the foil is out of range, or there is no such bird.
+    """
+    other = draw(scene.with_species(foil, bird), size).image
+    return np.asarray((draw(scene, size).image != other).any(axis=2))
 
 
 class _Canvas:
     """Colours so far, and which part each pixel shows."""
 
-    def __init__(self, pixels: NDArray[np.float32]) -> None:
-        self.pixels = pixels
+    def __init__(self, pixels: Pixels) -> None:
+        self.pixels, self.size = pixels, pixels.shape[1]
         self.owners = np.zeros(pixels.shape[1:], np.uint8)
 
-    def paint(self, form: Cover, colour: Colour, owner: int = 0, shade: NDArray[np.float32] | None = None) -> None:
+    def paint(self, form: Cover, colour: Colour, owner: int = 0, shade: Pixels | None = None) -> None:
         """Put a colour where a form covers; what it covers by half or more belongs to the owner."""
         rows, columns = form.box
         ink = np.array(colour, np.float32)[:, None, None]
@@ -112,20 +133,18 @@ class _Canvas:
         owners = self.owners[rows, columns]
         owners[form.amount >= 0.5] = owner
 
-    def paint_all(self, groups: list[tuple[list[Outline], Colour]], size: int) -> None:
-        """Groups of outlines in units of the picture's side, back to front."""
-        for outlines, colour in groups:
-            self.paint(cover([outline * size for outline in outlines], size), colour)
+    def paint_all(self, things: Things) -> None:
+        for outlines, colour in things:
+            self.paint(cover([outline * self.size for outline in outlines], self.size), colour)
 
 
-def _draw_bird(canvas: _Canvas, draws: Draws, bird: Bird, number: int, size: int) -> None:
-    place = bird.placement(size)
-    feet = bird.placement(1)(np.array([[0.0, 0.56]]))[0]
-    canvas.paint_all(_setting.perch(draws, float(feet[0]), float(feet[1]), bird.scale), size)
-    shade = _shade(bird, size)
+def _draw_bird(canvas: _Canvas, draws: Draws, bird: Bird, number: int) -> None:
+    x, y = bird.placement(1)(np.array([[0.0, 0.56]]))[0]
+    canvas.paint_all(_perch(draws, float(x), float(y), bird.scale))
+    place, shade = bird.placement(canvas.size), _shade(bird, canvas.size)
     forms: dict[str, Cover] = {}
     for layer in layers(species(bird.label), bird.posture):
-        form = cover([place(outline) for outline in layer.outlines], size)
+        form = cover([place(outline) for outline in layer.outlines], canvas.size)
         forms.setdefault(layer.part, form)
         if layer.inside is not None:
             form = form.within(forms[layer.inside])
@@ -133,7 +152,7 @@ def _draw_bird(canvas: _Canvas, draws: Draws, bird: Bird, number: int, size: int
         canvas.paint(form, (red, green, blue), CODES[layer.part] + SECOND * number, shade)
 
 
-def _shade(bird: Bird, size: int) -> NDArray[np.float32]:
+def _shade(bird: Bird, size: int) -> Pixels:
     """Lighter above and darker below, along the bird's own upright."""
     place = bird.placement(size)
     x = (np.arange(size) - place.origin[0]) * (-place.sine / place.scale)
@@ -142,7 +161,7 @@ def _shade(bird: Bird, size: int) -> NDArray[np.float32]:
     return (1.06 - _ROUNDNESS * np.minimum(np.maximum(down, -0.6), 0.6)).astype(np.float32)
 
 
-def _exposed(pixels: NDArray[np.float32], scene: Scene, draws: Draws) -> NDArray[np.uint8]:
+def _exposed(pixels: Pixels, scene: Scene, draws: Draws) -> NDArray[np.uint8]:
     """Light, warmth and grain, and then whole numbers."""
     size = pixels.shape[1]
     bright, across, down = scene.light
@@ -153,3 +172,113 @@ def _exposed(pixels: NDArray[np.float32], scene: Scene, draws: Draws) -> NDArray
     lit = pixels * light * warmth + grain
     whole = np.minimum(np.maximum(lit + np.float32(0.5), 0), 255).astype(np.uint8)
     return np.ascontiguousarray(whole.transpose(1, 2, 0))
+
+
+_PALETTES: dict[str, tuple[Colour, Colour]] = {
+    "sky": ((150, 190, 226), (222, 232, 238)),
+    "leaves": ((70, 104, 62), (150, 176, 104)),
+    "reeds": ((150, 146, 96), (206, 200, 158)),
+    "dusk": ((118, 98, 128), (238, 178, 140)),
+    "bark": ((104, 88, 76), (168, 150, 132)),
+}
+_STALK = smooth([(-0.5, 0.0), (-0.2, -0.2), (0.15, -0.19), (0.5, 0.0), (0.15, 0.19), (-0.2, 0.2)])
+_VEIN = stroke([(-0.62, 0.0), (0.42, 0.0)], 0.05, 0.015)
+
+
+def _field(draws: Draws, size: int, cells_x: int, cells_y: int) -> Pixels:
+    """Smooth noise: random values on a grid, blended in between; (size, size) in [0, 1]."""
+    grid = draws.array(cells_y + 1, cells_x + 1).astype(np.float32)
+    column, fx = _cells(size, cells_x)
+    row, fy = _cells(size, cells_y)
+    across = grid[:, column] + (grid[:, column + 1] - grid[:, column]) * fx
+    return across[row] + (across[row + 1] - across[row]) * fy[:, None]
+
+
+def _cells(size: int, cells: int) -> tuple[NDArray[np.int64], Pixels]:
+    place = np.arange(size) * (cells / size)
+    cell = place.astype(np.int64)
+    share = place - cell
+    return cell, (share * share * (3 - 2 * share)).astype(np.float32)
+
+
+def _backdrop(draws: Draws, kind: str, size: int) -> Pixels:
+    """The background's tone before anything stands in it; (3, size, size) in [0, 255]."""
+    low, high = (np.array(colour, np.float32)[:, None, None] for colour in _PALETTES[kind])
+    grain = {"reeds": (26, 3), "bark": (14, 4)}.get(kind, (5, 5))
+    coarse, fine = _field(draws, size, *grain), _field(draws, size, grain[0] * 3, grain[1] * 3)
+    height = np.arange(size, dtype=np.float32)[:, None] * np.float32(1 / size)
+    slope = {"sky": 0.55, "dusk": 0.7}.get(kind, 0.1)
+    tone = (1 - slope) * (0.68 * coarse + 0.32 * fine) + slope * height
+    return low + (high - low) * tone
+
+
+def _clouds(draws: Draws) -> Things:
+    found: Things = []
+    for _ in range(2):
+        x, y, r = draws.uniform(0, 1), draws.uniform(0.05, 0.9), draws.uniform(0.07, 0.14)
+        puffs = [disc(x + dx * r, y + dy * r, s * r * 1.3, s * r) for dx, dy, s in
+                 ((-1.2, 0.2, 0.7), (0, 0, 1.0), (1.2, 0.25, 0.75))]
+        found.append((puffs, (236, 242, 248)))
+    return found
+
+
+def _foliage(draws: Draws) -> Things:
+    found: Things = []
+    for tone in (0.75, 1.0, 1.25):
+        blobs = [Placement(draws.uniform(), draws.uniform(), draws.uniform(0.1, 0.3), draws.uniform(-1, 1))(_STALK)
+                 for _ in range(4)]
+        found.append((blobs, (86 * tone, 132 * tone, 66 * tone)))
+    return found
+
+
+def _reeds(draws: Draws) -> Things:
+    found: Things = []
+    for tone in (0.8, 1.05):
+        stems = []
+        for _ in range(5):
+            x, lean = draws.uniform(), draws.uniform(-0.15, 0.15)
+            stems.append(stroke([(x, 1.05), (x + 0.4 * lean, 0.5), (x + lean, draws.uniform(-0.1, 0.3))], 0.035, 0.008))
+        found.append((stems, (128 * tone, 134 * tone, 66 * tone)))
+    return found
+
+
+def _hills(draws: Draws) -> Things:
+    sun = disc(draws.uniform(0.1, 0.9), draws.uniform(0.15, 0.6), draws.uniform(0.07, 0.12))
+    found: Things = [([sun], (252, 224, 178))]
+    for base, colour in ((0.66, (124, 96, 128)), (0.82, (84, 72, 104))):
+        tops = [(x / 4, base + draws.uniform(-0.08, 0.08)) for x in range(5)]
+        found.append(([np.array([(-0.1, 1.1), (-0.1, base), *tops, (1.1, base), (1.1, 1.1)])], colour))
+    return found
+
+
+def _cracks(draws: Draws) -> Things:
+    cracks = []
+    for _ in range(6):
+        x, y = draws.uniform(), draws.uniform(-0.1, 0.8)
+        cracks.append(stroke([(x, y), (x + draws.uniform(-0.03, 0.03), y + 0.15), (x, y + draws.uniform(0.2, 0.4))],
+                             0.022, 0.006))
+    return [(cracks, (74, 60, 52))]
+
+
+_BEHIND = {"sky": _clouds, "leaves": _foliage, "reeds": _reeds, "dusk": _hills, "bark": _cracks}
+"""What stands in the background: clouds, leaves out of focus, reeds, hills, cracks."""
+
+
+def _perch(draws: Draws, x: float, y: float, scale: float) -> Things:
+    """A branch under a bird's feet, which are at (x, y)."""
+    thick = scale * draws.uniform(0.10, 0.17)
+    tilt, bend = draws.uniform(-0.12, 0.12), draws.uniform(-0.04, 0.04)
+    middle = y + 0.5 * thick
+    line = [(-0.05, middle - tilt * (x + 0.05)), (0.5 * x, middle - tilt * 0.5 * x + bend), (x, middle),
+            (1.05, middle + tilt * (1.05 - x) + bend)]
+    colour: Colour = draws.choice([(112, 84, 60), (134, 112, 90), (92, 78, 70)])
+    upper = [(px, py - 0.25 * thick) for px, py in line]
+    return [([stroke(line, thick, 0.7 * thick)], darker(colour, 0.8)),
+            ([stroke(upper, 0.4 * thick, 0.25 * thick)], colour)]
+
+
+def _leaf(what: Leaf) -> Things:
+    """A leaf in front of everything."""
+    place = Placement(what.x, what.y, what.length, what.lean)
+    colour: Colour = (92 * what.shade, 148 * what.shade, 60 * what.shade)
+    return [([place(_STALK)], colour), ([place(_VEIN)], darker(colour, 0.74))]

@@ -4,10 +4,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from contrastlib.data.birds._anatomy import ANCHORS, Posture
-from contrastlib.data.birds._draws import Draws
-from contrastlib.data.birds._shapes import Placement
-from contrastlib.data.birds.species import SPECIES, TRAITS, species
+from contrastlib.data.birds.shapes import Draws, Placement
+from contrastlib.data.birds.species import ANCHORS, SPECIES, TRAITS, Posture, species
 
 BACKGROUNDS = ("sky", "leaves", "reeds", "dusk", "bark")
 """The settings that a bird may sit in."""

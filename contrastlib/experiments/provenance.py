@@ -1,0 +1,138 @@
+"""Which code made which rows, and whether it has changed since; no torch.
+
+The digest of a module's code is taken of its source and of all that it imports from this library. Comments, docstrings
+and blank lines do not count, so that a better explanation leaves it as it is. Of a package only the modules count whose
+names are imported, so that a new attribution does not age the rows of the old ones.
+"""
+
+import ast
+import hashlib
+import io
+import json
+import tokenize
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+PACKAGE = Path(__file__).parents[1]
+ABOUT = "run.json"
+
+
+def digest(module: str) -> str:
+    """Of the code that a module, such as ``contrastlib.experiments.masking``, runs: 16 hexadecimal digits.
+
+    Raises:
+        ValueError: this library has no such module.
+    """
+    if _path(module) is None:
+        raise ValueError(f"contrastlib has no module {module!r}")
+    total = hashlib.sha256()
+    for name in sorted(closure(module)):
+        total.update(f"{name}\n{_code(name)}\n".encode())
+    return total.hexdigest()[:16]
+
+
+def closure(module: str) -> set[str]:
+    """A module and all modules of this library that it imports, directly or through others, or inside functions."""
+    seen: set[str] = set()
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name not in seen and _path(name) is not None:
+            seen.add(name)
+            waiting += _imports(name)
+    return seen
+
+
+def _path(module: str) -> Path | None:
+    first, *rest = module.split(".")
+    if first != PACKAGE.name:
+        return None
+    place = PACKAGE.joinpath(*rest)
+    return next((path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file()), None)
+
+
+@cache
+def _imports(module: str) -> list[str]:
+    names = []
+    for node in ast.walk(ast.parse(_source(module))):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names += [_home(node.module, alias.name) for alias in node.names]
+    return names
+
+
+def _home(module: str, name: str) -> str:
+    """The module that a name imported from another comes from: a package's face only hands it on."""
+    if _path(f"{module}.{name}") is not None:
+        return f"{module}.{name}"
+    for node in ast.parse(_source(module)).body:
+        if isinstance(node, ast.ImportFrom) and node.module and any(
+                (alias.asname or alias.name) == name for alias in node.names):
+            return _home(node.module, name)
+    return module
+
+
+@cache
+def _source(module: str) -> str:
+    path = _path(module)
+    return "" if path is None else path.read_text(encoding="utf8")
+
+
+@cache
+def _code(module: str) -> str:
+    """The lines of a module that do something."""
+    source = _source(module)
+    lines = source.splitlines()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column]
+    for node in ast.walk(ast.parse(source)):  # strings that stand alone; code before them on the same line stays
+        if (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+                and not lines[node.lineno - 1][:node.col_offset].strip()):
+            lines[node.lineno - 1:node.end_lineno] = [""] * ((node.end_lineno or node.lineno) - node.lineno + 1)
+    return "\n".join(line.rstrip() for line in lines if line.strip())
+
+
+def of_tables(folder: Path) -> Iterator[dict[str, Any]]:
+    """What made each group of rows of each table in a folder, as far as experiments made them.
+
+    Yields what stands beside the table, such as images, seconds, commit and digest of the code; with the table's name,
+    the group, and the verdict on whether the code is still the same.
+    """
+    for path in sorted(folder.glob("*.json")):
+        for group, about in json.loads(path.read_text(encoding="utf8")).items():
+            if isinstance(about, dict) and "module" in about:
+                yield {"commit": "unknown", **about, "table": path.with_suffix(".csv").name, "group": group,
+                       "verdict": _verdict(about)}
+
+
+def of_run(folder: Path) -> str:
+    """How far a run is, such as ``runs/masking-embedded: 12 of 32 shards of 500 images, no rows yet; code unchanged``.
+
+    Raises:
+        FileNotFoundError: the folder holds no run.
+    """
+    path = folder / ABOUT
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} holds no run: there is no {ABOUT} in it")
+    about = json.loads(path.read_text(encoding="utf8"))["about"]
+    images = int(about["images"].split()[0])
+    shards = -(-images // about["setting"]["shard"])
+    done = sum((folder / "shards" / f"{number:06d}.safetensors").is_file() for number in range(shards))
+    rows = "rows written" if (folder / "rows.csv").is_file() else "no rows yet"
+    verdict = _verdict({"module": f"contrastlib.experiments.{about['experiment'].replace('-', '_')}", **about})
+    return f"{folder}: {done} of {shards} shards of {images} images, {rows}; {verdict}"
+
+
+def _verdict(about: dict[str, Any]) -> str:
+    try:
+        now = digest(about["module"])
+    except ValueError:
+        return f"the code is gone ({about['module']})"
+    if now != about["code"]:
+        return f"code has changed since ({about['code']}, now {now})"
+    return "code unchanged since" + (", but changed on the way" if about.get("accepted_changes") else "")

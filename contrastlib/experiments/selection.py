@@ -1,0 +1,275 @@
+r"""Which images are worth explaining: predictions of a whole data set, kept on disk, and rules that choose from them.
+
+A contrast between classes shows where a second class is in play. With :math:`p_{(k)}` the k-th largest of an image's
+probabilities, the rule ``p2>0.1`` takes the images with :math:`p_{(2)} > 0.1`.
+"""
+
+import hashlib
+import json
+import operator
+import re
+import tempfile
+import warnings
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from contrastlib import store
+from contrastlib.data import DataWarning, ImageDataset, Problem, Progress, Sample, cache_home, describe, tracked
+from contrastlib.experiments import provenance
+from contrastlib.experiments.experiment import Values
+from contrastlib.experiments.shards import Shard, Shards, joined
+from contrastlib.models import Classifier
+
+_SHARD = 1280  # images whose logits are kept in one file
+_LOGITS = ("logits",)
+_COMPARISONS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
+
+
+class CacheWarning(UserWarning):
+    """Predictions cannot be kept on disk; nothing is wrong but the time it takes."""
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """Logits of a whole data set.
+
+    Attributes:
+        ids: N names of images.
+        labels: (N,) int64, the classes they are of.
+        logits: (N, C) float32, before softmax.
+        unreadable: images of the data set that have no logits, because they are missing or cannot be decoded.
+        weights_digest: SHA-256 over the classifier: its tensors, architecture and preprocessing.
+        data_digest: SHA-256 of the data set.
+        positions: N positions in the data set; by default 0 to N - 1.
+    """
+
+    ids: tuple[str, ...]
+    labels: Tensor
+    logits: Tensor
+    unreadable: tuple[Problem, ...] = ()
+    weights_digest: str = ""
+    data_digest: str = ""
+    positions: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        n = len(self.ids)
+        if self.logits.ndim != 2 or self.labels.shape != (n,) or len(self.logits) != n:
+            raise ValueError(f"{n} ids need labels ({n},) and logits ({n}, C), got {tuple(self.labels.shape)} and "
+                             f"{tuple(self.logits.shape)}")
+        if not self.positions:
+            object.__setattr__(self, "positions", tuple(range(n)))
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @cached_property
+    def probabilities(self) -> Tensor:
+        """(N, C) float32, the softmax of the logits; each row sums to 1."""
+        return self.logits.softmax(-1)
+
+    @cached_property
+    def ranked(self) -> Tensor:
+        """Classes (N, C) int64, the most probable first; of equal ones the lower index."""
+        return self.logits.argsort(dim=-1, descending=True, stable=True)
+
+    @property
+    def correct(self) -> Tensor:
+        """(N,) bool, whether the most probable class is the label."""
+        return self.ranked[:, 0] == self.labels
+
+    @property
+    def accuracy(self) -> float:
+        """The share of correct images, in [0, 1]; NaN without images."""
+        return _mean(self.correct)
+
+    def p(self, k: int) -> Tensor:
+        """The k-th largest probability of each image.
+
+        Args:
+            k: from 1 to C.
+
+        Returns:
+            (N,) float32 in [0, 1].
+
+        Raises:
+            ValueError: there are not so many classes.
+        """
+        if not 1 <= k <= self.logits.shape[1]:
+            raise ValueError(f"p{k} needs k in [1, {self.logits.shape[1]}], the number of classes")
+        return self.probabilities.gather(1, self.ranked[:, k - 1:k])[:, 0]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Images that a rule chooses, in the order of the data set.
+
+    Attributes:
+        rule: such as ``p2>0.1``.
+        indices: positions in the data set, for its ``subset``.
+        ids: their names.
+        total: how many images had logits.
+        accuracy: of all of them, in [0, 1].
+        accuracy_selected: of those chosen, in [0, 1]; NaN if none is.
+    """
+
+    rule: str
+    indices: tuple[int, ...]
+    ids: tuple[str, ...]
+    total: int
+    accuracy: float
+    accuracy_selected: float
+
+    @property
+    def n(self) -> int:
+        """How many are chosen."""
+        return len(self.indices)
+
+    @property
+    def share(self) -> float:
+        """Those chosen among all with logits, in [0, 1]."""
+        return self.n / self.total
+
+    def __str__(self) -> str:
+        there = f", accuracy {self.accuracy_selected:.1%}" if self.n else ""
+        return f"{self.rule}: {self.n} of {self.total} images ({self.share:.1%}){there}; of all {self.accuracy:.1%}"
+
+
+def select(predictions: Predictions, rule: str) -> Selection:
+    r"""The images whose k-th largest probability :math:`p_{(k)}` lies on one side of a threshold.
+
+    Args:
+        predictions: of a data set.
+        rule: rank, comparison and threshold in [0, 1], such as ``p2>0.1``, ``p3>0.1`` or ``p2<=0.1``.
+
+    Returns:
+        the images, possibly none.
+
+    Raises:
+        ValueError: there are no predictions, or the rule is none.
+    """
+    if not len(predictions):
+        raise ValueError(f"there are no predictions to select from ({len(predictions.unreadable)} images unreadable)")
+    k, comparison, threshold = _parsed(rule)
+    chosen = _COMPARISONS[comparison](predictions.p(k), threshold)
+    rows = chosen.nonzero()[:, 0].tolist()
+    return Selection(f"p{k}{comparison}{threshold:g}", tuple(predictions.positions[i] for i in rows),
+                     tuple(predictions.ids[i] for i in rows), len(predictions), predictions.accuracy,
+                     _mean(predictions.correct[chosen]))
+
+
+def predict(classifier: Classifier, dataset: ImageDataset, *, batch_size: int = 64, workers: int = 0,
+            cache: str | Path | None = "default", progress: Progress = False) -> Predictions:
+    """The logits of every image, from disk if they were computed before.
+
+    What is on disk counts only for the same tensors, architecture, preprocessing and data, and the same version of this
+    library. A run that was interrupted goes on where it last wrote.
+
+    Args:
+        classifier: in evaluation mode; its own ``prepare`` is applied, whatever the data set was prepared with.
+        dataset: with as many classes as the classifier.
+        batch_size: images at a time.
+        workers: threads that read and prepare images ahead.
+        cache: a folder for the predictions; ``default`` is ``predictions`` in the cache of this library, None keeps
+            nothing.
+        progress: whether to show how far it is.
+
+    Returns:
+        the logits; images that cannot be decoded are left out, and a ``DataWarning`` names them.
+
+    Raises:
+        ValueError: the numbers of classes differ, there are no images, or a logit is not finite.
+        UnreadableImageError: a file is gone since the data set was loaded.
+    """
+    _check(classifier, dataset, batch_size)
+    weights, data = fingerprint(classifier), dataset.digest()
+    key = store.digest([weights, data, torch.__version__, provenance.digest("contrastlib.models.classifier")])
+    with tempfile.TemporaryDirectory() as spare:
+        if cache is None:
+            found = _shard(classifier, dataset, Path(spare), key, batch_size, workers, progress)
+        else:
+            folder = cache_home() / "predictions" if cache == "default" else Path(cache).expanduser()
+            try:
+                found = _shard(classifier, dataset, folder / key[:40], key, batch_size, workers, progress)
+            except OSError as error:
+                warnings.warn(f"the predictions cannot be kept in {folder}: {error}", CacheWarning, stacklevel=2)
+                found = _shard(classifier, dataset, Path(spare), key, batch_size, workers, progress)
+    if found.problems:
+        warnings.warn(f"{dataset.name} {dataset.split}: {describe(found.problems)}", DataWarning, stacklevel=2)
+    bad = {problem.id for problem in found.problems}
+    positions = [i for i, name in enumerate(dataset.ids) if name not in bad]
+    return Predictions(tuple(dataset.ids[i] for i in positions),
+                       torch.tensor([dataset.labels[i] for i in positions], dtype=torch.int64),
+                       found.values.get(_LOGITS, torch.empty(0, dataset.num_classes)),
+                       (*dataset.problems, *found.problems), weights, data, tuple(positions))
+
+
+def _shard(classifier: Classifier, dataset: ImageDataset, folder: Path, key: str, batch_size: int, workers: int,
+           progress: Progress) -> Shard:
+    """The logits of all images, from the folder or computed into it."""
+    parts = [range(i, min(i + _SHARD, len(dataset))) for i in range(0, len(dataset), _SHARD)]
+    shards = Shards(folder, key, dataset.prepared(classifier.prepare), parts)
+    missing = shards.missing()
+    steps = range(sum(-(-len(parts[number]) // batch_size) for number in missing))
+
+    @torch.no_grad()
+    def measure(samples: list[Sample], _positions: list[int]) -> Values:
+        logits = classifier(torch.stack([sample.image for sample in samples]).to(classifier.mean.device)).float().cpu()
+        for row, sample in zip(logits, samples):
+            if not row.isfinite().all():
+                raise ValueError(f"{classifier.name} gives a logit that is not finite for {sample.id}")
+        return {_LOGITS: logits}
+
+    for _ in zip(tracked(steps, progress, classifier.name), shards.compute(missing, measure, workers, batch_size)):
+        pass
+    return joined([shards.load(number) for number in range(len(parts))])
+
+
+def _check(classifier: Classifier, dataset: ImageDataset, batch_size: int) -> None:
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be positive, got {batch_size}")
+    if not len(dataset):
+        raise ValueError(f"{dataset.name} {dataset.split} has no images")
+    if classifier.num_classes != dataset.num_classes:
+        advice = "; see its with_imagenet_labels()" if hasattr(dataset, "with_imagenet_labels") else ""
+        raise ValueError(f"{classifier.name} has {classifier.num_classes} classes and {dataset.name} has "
+                         f"{dataset.num_classes}{advice}")
+
+
+def fingerprint(classifier: Classifier) -> str:
+    """What a classifier is, in one number: the tensors themselves, for they may have changed since the file.
+
+    Args:
+        classifier: on any device.
+
+    Returns:
+        SHA-256 over all that the logits depend on: tensors, architecture and preprocessing, 64 hexadecimal digits.
+    """
+    total = hashlib.sha256()
+    # A function's address in a printed network is another one in every process.
+    printed = re.sub(r" at 0x[0-9a-f]+", "", str(classifier.model))
+    total.update(json.dumps([classifier.name, printed, asdict(classifier.recipe)]).encode("utf8"))
+    tensors = {**dict(classifier.model.named_parameters()), **dict(classifier.model.named_buffers()),
+               "mean of the input": classifier.mean, "std of the input": classifier.std}
+    for name, tensor in sorted(tensors.items()):
+        total.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode("utf8"))
+        total.update(_bytes(tensor))
+    return total.hexdigest()
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+
+
+def _parsed(rule: str) -> tuple[int, str, float]:
+    match = re.fullmatch(r"p_?(\d+)(>=|<=|>|<)(\d*\.?\d+(?:e-?\d+)?)", rule.replace(" ", ""))
+    if match is None or not 0 <= float(match[3]) <= 1:
+        raise ValueError(f"a rule has a rank, a comparison and a threshold in [0, 1], as p2>0.1 has; got {rule!r}")
+    return int(match[1]), match[2], float(match[3])
+
+
+def _mean(values: Tensor) -> float:
+    return values.double().mean().item()
