@@ -112,7 +112,8 @@ def load_arrays(path: Path, **wanted: object) -> tuple[Arrays, dict[str, Any]]:
         raise DamagedError(f"{path} is damaged: its content does not have the digest that it states")
     for name, value in wanted.items():
         if about.get(name) != value:
-            raise DamagedError(f"{path} is of something else: its {name} is {about.get(name)} and not {value}")
+            raise DamagedError(f"{path} is of something else: its {name} is {_short(about.get(name))} and not "
+                               f"{_short(value)}")
     return arrays, about
 
 
