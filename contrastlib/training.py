@@ -30,9 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"stopped: {_kept(folder)}", file=sys.stderr)
         return 130
     except (ValueError, TypeError, KeyError, OSError, ImportError, RuntimeError) as error:
-        told = " ".join(str(error).split()) or type(error).__name__
+        message = " ".join(str(error).split()) or type(error).__name__
         full = isinstance(error, OSError) and error.errno is not None and (folder / training.CHECKPOINT).exists()
-        print(f"contrastlib.training: {told}{f'; {_kept(folder)}' if full else ''}", file=sys.stderr)
+        print(f"contrastlib.training: {message}{f'; {_kept(folder)}' if full else ''}", file=sys.stderr)
         return 2
     for name, stored in record["files"].items():
         print(f"{name}: epoch {stored['epoch']}, test accuracy {stored['test_accuracy']:.4f} as stored in "
