@@ -34,8 +34,7 @@ def measure(classifier: Classifier, batch: Batch, setting: Setting) -> Values:
         relevance.correlation(original, weighted), relevance.correlation(probability, weighted),
         relevance.correlation(normalised, weighted), relevance.correlation(normalised, original),
         _norm(weighted - original) / _norm(original),
-        relevance.positive_share(original), relevance.positive_share(weighted),
-    ]
+        relevance.positive_share(original), relevance.positive_share(weighted)]
     log_odds = contrast.weighted(maps.logits, target)[:, None]
     return {LOG_ODDS: log_odds.float(), FOUND: torch.cat(found, dim=1).float()}
 
@@ -55,5 +54,4 @@ def rows(values: Values) -> pd.DataFrame:
     return averages(columns, ("from", "to", "metric"))
 
 
-EXPERIMENT = Experiment(
-    "dominance", "Table 2 and the discussion: maps when one class dominates", measure, rows)
+EXPERIMENT = Experiment("dominance", "Table 2 and the discussion: maps when one class dominates", measure, rows)

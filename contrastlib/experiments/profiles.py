@@ -15,8 +15,7 @@ HARD, HARD_VIT = (Setting(name, "drawn_birds", "hard") for name in ("birds_vgg",
 
 PHOTOGRAPHS = Setting("tf_efficientnet_lite0", "imagenet")
 
-CUB100 = Setting("tf_efficientnet_lite0", "cub200", weights="models/tf_efficientnet_lite0.cub100.safetensors",
-                 crop=False)
+CUB100 = Setting("tf_efficientnet_lite0", "cub200", weights="models/tf_efficientnet_lite0.cub100.safetensors", crop=False)
 
 CUB200 = Setting("vgg16_bn", "cub200", weights="vgg16_bn.cub200.safetensors", crop=False)
 """The papers' network of birds."""
@@ -36,8 +35,7 @@ PROFILES: dict[str, dict[str, Setting]] = {
         "embedded": replace(HARD, limit=400, shard=32),
         "embedded-vit": replace(HARD_VIT, limit=400, shard=32),
         "photographs": replace(PHOTOGRAPHS, limit=200, shard=20),
-        "figure1": Setting("vgg16", "imagenet", shard=64),
-    },
+        "figure1": Setting("vgg16", "imagenet", shard=64)},
     "masking": {
         "embedded": replace(HARD, **RIVALS, limit=320, layers=BIRDS),
         "embedded-sure": replace(HARD, **SURE, limit=320, layers=BIRDS[1:]),
@@ -46,50 +44,41 @@ PROFILES: dict[str, dict[str, Setting]] = {
         "cub100": replace(CUB100, **RIVALS, limit=300, layers=("bn2=grad_cam", "blocks.4")),
         "cub100-sure": replace(CUB100, **SURE, limit=300, layers=("bn2=grad_cam", "blocks.4=grad_cam")),
         "table1": replace(CUB200, **RIVALS, layers=("features.40", "features.42")),
-        "table2": replace(CUB200, **SURE, layers=("features.40=grad_cam", "features.42=grad_cam")),
-    },
+        "table2": replace(CUB200, **SURE, layers=("features.40=grad_cam", "features.42=grad_cam"))},
     "masking-curves": {
         "embedded": replace(HARD, **RIVALS, limit=320, layers=BIRDS, normalised=BIRDS),
         "embedded-sure": replace(HARD, **SURE, limit=320, layers=BIRDS[1:], normalised=BIRDS[1:]),
         "embedded-vit": replace(HARD_VIT, **RIVALS, limit=320, layers=TOKENS, normalised=TOKENS),
         "cub100": replace(CUB100, **RIVALS, limit=300, normalised=("bn2",),
                           layers=("bn2=grad_cam", "blocks.4=grad_cam", "blocks.4=linear_approximation")),
-        "cub100-sure": replace(CUB100, **SURE, limit=300, layers=("bn2=grad_cam",), normalised=("bn2",)),
-    },
+        "cub100-sure": replace(CUB100, **SURE, limit=300, layers=("bn2=grad_cam",), normalised=("bn2",))},
     "logit-norm": {
         "embedded": replace(HARD, limit=400, shard=50),
         "embedded-vit": replace(HARD_VIT, limit=400, shard=50),
         "photographs": replace(PHOTOGRAPHS, limit=100, shard=10),
-        "figure6": Setting("vgg16", "imagenet", limit=1000, shard=10),
-    },
+        "figure6": Setting("vgg16", "imagenet", limit=1000, shard=10)},
     "dominance": {
         "embedded": replace(HARD, split="test", layers=("features.27=grad_cam",), shard=50),
         "embedded-hard": replace(HARD, layers=("features.27=grad_cam",), shard=50),
         "cub100": replace(CUB100, layers=("bn2=grad_cam",), shard=50),
-        "photographs": replace(PHOTOGRAPHS, layers=("bn2=grad_cam",), shard=50),
-    },
+        "photographs": replace(PHOTOGRAPHS, layers=("bn2=grad_cam",), shard=50)},
     "full-grad": {
         "embedded": replace(HARD, limit=400, shard=20),
         "photographs": replace(PHOTOGRAPHS, limit=100, shard=10),
-        "figure3": replace(CUB200, **RIVALS, shard=4),
-    },
+        "figure3": replace(CUB200, **RIVALS, shard=4)},
     "coherence": {
         "embedded": replace(HARD_VIT, limit=800, shard=20),
         "cub100": replace(DINO, limit=200, shard=10, targets=("t1",)),
-        "figure5": FOOD,
-    },
+        "figure5": FOOD},
     "rollout-slips": {
         "embedded": replace(HARD_VIT, limit=400, shard=20),
         "cub100": replace(DINO, limit=200, shard=10),
-        "figure5": FOOD,
-    },
+        "figure5": FOOD},
     # An image that is predicted rightly beyond doubt costs one forward pass, any other about eighty.
     "misclassified": {
         "embedded": replace(HARD, shard=50, layers=("features.27=grad_cam", "features.13=linear_approximation")),
         "embedded-vit": replace(HARD_VIT, shard=50,
                                 layers=("patch_embed.backbone=grad_cam", "blocks.2=linear_approximation")),
         "cub100": replace(CUB100, shard=50, layers=("bn2=grad_cam", "blocks.4=linear_approximation")),
-        "photographs": replace(PHOTOGRAPHS, shard=50, layers=("bn2=grad_cam", "blocks.5=linear_approximation")),
-    },
-}
+        "photographs": replace(PHOTOGRAPHS, shard=50, layers=("bn2=grad_cam", "blocks.5=linear_approximation"))}}
 """By experiment and name."""
