@@ -11,8 +11,8 @@ from contrastlib.models import Classifier
 
 BINS = 24
 POINTS, SUMS = ("logit and norm",), ("constant", "linear", "quadratic")
+# Norms that are compared with that of the most probable class: their ranks, from 0.
 RATIOS = {"first over second": 1, "first over tenth": 9}
-"""Norms that are compared with that of the most probable class: their ranks, from 0."""
 
 
 def measure(classifier: Classifier, batch: Batch, setting: Setting) -> Values:  # noqa: ARG001 - all take a setting

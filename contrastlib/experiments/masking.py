@@ -35,7 +35,7 @@ def measure(classifier: Classifier, batch: Batch, setting: Setting) -> Values:
                     kept = logits_of(classifier, perturbation.keep(batch.images, instead, mask))
                     relative = relative_probability(kept, one, other)
                     found[*place, budget, baseline, sign, name] = torch.stack(
-                        [relative, mask.to(relative).mean((1, 2, 3))], dim=1)
+                        [relative, mask.float().mean((1, 2, 3)).to(relative)], dim=1)
     return found
 
 
@@ -82,6 +82,5 @@ def rows(values: Values) -> pd.DataFrame:
     return table
 
 
-EXPERIMENT = Experiment(
-    "masking", "Tables 1 and 2: keeping only the positive or the negative pixels", measure, rows,
-    (*GROUP, "layer"))
+EXPERIMENT = Experiment("masking", "Tables 1 and 2: keeping only the positive or the negative pixels", measure, rows,
+                        (*GROUP, "layer"))

@@ -23,8 +23,8 @@ from contrastlib.experiments.experiment import Batch, Experiment, Setting, Value
 from contrastlib.experiments.shards import Shard, Shards
 from contrastlib.models import Classifier
 
+# Called by the first process with what it does, how much of it is done and how much there is; 0 if nobody knows.
 Report = Callable[[str, int, int], None]
-"""Called by the first process with what it does, how much of it is done and how much there is; 0 if nobody knows."""
 
 ROWS, PREDICTIONS, SHARDS = "rows.csv", "predictions", "shards"
 

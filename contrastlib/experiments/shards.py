@@ -17,8 +17,8 @@ from contrastlib import store
 from contrastlib.data import ImageDataset, Problem, Sample, batches
 from contrastlib.experiments.experiment import Values
 
+# Numbers (n, M) of n images, from the prepared images and their positions in the data set.
 Measure = Callable[[list[Sample], list[int]], Values]
-"""Numbers (n, M) of n images, from the prepared images and their positions in the data set."""
 
 
 class ShardWarning(UserWarning):
