@@ -7,7 +7,6 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -191,15 +190,14 @@ class _Run:
         record, weights = _record(self.folder), self.classifier.weights
         about = record["about"]
         made = tables.provenance(
-            date=datetime.now(UTC).date().isoformat(), module=self.experiment.module, code=about["code"],
+            date=time.strftime("%Y-%m-%d", time.gmtime()), module=self.experiment.module, code=about["code"],
             weights=weights.digest, source=weights.source.rsplit("/", 1)[-1], classifier=about["network"],
             data=about["data set"], images=images, left_out=len(found.problems), device=about["device"],
             threads=torch.get_num_threads(), processes=processes, seconds=round(found.seconds, 1),
             images_per_second=float(f"{images / found.seconds:.3g}"), setting=about["setting"],
             accepted_changes=record["accepted"])
         for file in (self.folder / ROWS, *files):
-            for _, own in rows.groupby(list(self.experiment.group), sort=False):
-                tables.save(file, own, self.experiment.group, made)
+            tables.save(file, rows, self.experiment.group, made)
         return rows
 
 
