@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from importlib.metadata import version
@@ -24,7 +25,6 @@ import numpy as np
 import safetensors.torch
 import torch
 from torch import Tensor, nn, optim
-from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms as T
 from tqdm import tqdm
@@ -316,9 +316,8 @@ class Loader(Dataset[tuple[Tensor, int]]):
         with seeded(self.seed, epoch, i):
             return self.transform(self.data.picture(i))
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, int]:
-        epoch, i = key
-        return self._image(0 if self.in_memory else epoch, i), self.data.labels[i]
+    def __getitems__(self, keys: list[tuple[int, int]]) -> list[tuple[Tensor, int]]:
+        return [(self._image(0 if self.in_memory else epoch, i), self.data.labels[i]) for epoch, i in keys]
 
     def batches(self, order: list[list[int]], device: torch.device, epoch: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """Images (n, 3, H, W) uint8 and labels (n,) int64 on a device, at the positions that the order lists."""
@@ -329,8 +328,7 @@ class Loader(Dataset[tuple[Tensor, int]]):
             try:
                 images, labels = next(loader)
             except Exception:
-                for key in part if self.workers else ():  # a worker's error is text: read here, it is raised as it is
-                    self[key]
+                self.__getitems__(part)  # a worker's error is text: read here, it is raised as it is
                 raise
             yield images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
 
@@ -380,20 +378,6 @@ def rate(recipe: Recipe, step: int, steps: int) -> float:
     return (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise))) / 2
 
 
-def averaged(classifier: Classifier, decay: float) -> AveragedModel:
-    """The exponential moving average of a classifier's weights and buffers (EMA), updated after every step.
-
-    The decay rises to its value, so that an average of few steps is not mostly the beginning.
-    """
-    def average(old: Tensor, new: Tensor, _: object) -> Tensor:
-        n = int(ema.n_averaged)  # on the CPU, where nobody waits for it
-        return old.lerp(new, 1 - min(decay, n / (9 + n))) if old.is_floating_point() else new
-
-    ema = AveragedModel(classifier, avg_fn=average, use_buffers=True).eval()
-    ema.n_averaged.fill_(1)  # the weights at the beginning count as the first
-    return ema
-
-
 class Evaluation(NamedTuple):
     """What a network makes of a data set.
 
@@ -428,14 +412,12 @@ def evaluate(classifier: Classifier, dataset: ImageDataset | Loader, batch_size:
     n, modes, right, loss = len(loader.data), {m: m.training for m in classifier.modules()}, 0, 0.0
     order = [part.tolist() for part in torch.arange(n).split(batch_size)]
     classifier.eval()
-    try:
-        for images, labels in loader.batches(order, classifier.mean.device):
-            logits = classifier(images.to(classifier.mean.dtype) / 255)
-            right += int((logits.argmax(-1) == labels).sum())
-            loss += float(nn.functional.cross_entropy(logits.double(), labels, reduction="sum"))
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
+    for images, labels in loader.batches(order, classifier.mean.device):
+        logits = classifier(images.to(classifier.mean.dtype) / 255)
+        right += int((logits.argmax(-1) == labels).sum())
+        loss += float(nn.functional.cross_entropy(logits.double(), labels, reduction="sum"))
+    for module, mode in modes.items():
+        module.training = mode
     return Evaluation(right / n, loss / n, n)
 
 
@@ -443,11 +425,11 @@ def evaluate(classifier: Classifier, dataset: ImageDataset | Loader, batch_size:
 
 
 def _new_record(classifier: Classifier, splits: Mapping[str, ImageDataset], recipe: Recipe) -> dict[str, Any]:
-    held_out, device, libraries = "test", classifier.mean.device, ("torch", "torchvision", "timm", "numpy", "pillow")
-    where = ("the test split itself, because the data set has no validation split: its test accuracy is a little too "
-             "good. The last epoch was not chosen.")
-    if "validation" in splits:
-        held_out, where = "validation", "images held out of the training split."
+    device, libraries = classifier.mean.device, ("torch", "torchvision", "timm", "numpy", "pillow")
+    held_out, where = "validation", "images held out of the training split."
+    if "validation" not in splits:
+        held_out, where = "test", ("the test split itself, because the data set has no validation split: its test "
+                                   "accuracy is a little too good. The last epoch was not chosen.")
     return {
         "model": classifier.name, "starting_weights": asdict(classifier.weights),
         "preprocessing": _preprocessing(classifier), "data_set": splits["training"].name,
@@ -458,35 +440,6 @@ def _new_record(classifier: Classifier, splits: Mapping[str, ImageDataset], reci
         "history": [], "best_epoch": None, "files": {},
         "versions": {"python": python_version(), "contrastlib": __version__, **{n: version(n) for n in libraries}},
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device), "finished": False}
-
-
-def _identity(record: Mapping[str, Any]) -> dict[str, Any]:
-    """What must be the same for a training to be gone on with."""
-    weights = record["starting_weights"]
-    same = {name: record[name] for name in ("model", "preprocessing", "data_set", "data", "recipe", "held_out")}
-    return {**same, "class_names": store.digest(record["class_names"]),
-            "starting_weights": weights["digest"] or weights["source"]}
-
-
-def _read_checkpoint(folder: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The state of the same training, interrupted, on the CPU; None if the folder holds none."""
-    path, left = folder / CHECKPOINT, [name for name in FILES if (folder / name).exists()]
-    if not left:
-        return None
-    if CHECKPOINT not in left:
-        raise store.ChangedError(f"{folder} holds {', '.join(left)} of a training, but no {CHECKPOINT} to go on from: "
-                                 f"{_ADVICE}")
-    try:
-        with ZipFile(path) as file:
-            if file.testzip():  # torch does not look at the checksums
-                raise BadZipFile
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        found = store.differences(state["identity"], identity)
-    except (BadZipFile, UnpicklingError, RuntimeError, ValueError, LookupError, TypeError) as error:
-        raise store.DamagedError(f"{path} is damaged, or no checkpoint of a training: {_ADVICE}") from error
-    if found:
-        raise store.ChangedError(f"{path} is of another training: {'; '.join(found)}. To keep it, {_ADVICE}")
-    return state
 
 
 # Training
@@ -573,10 +526,10 @@ def train(classifier: Classifier, train_set: ImageDataset, test_set: ImageDatase
             for name in FILES if restart else ():
                 (folder / name).unlink(missing_ok=True)
             run = _Training(classifier, loaders, recipe, _new_record(classifier, splits, recipe), folder, half)
+            run.resume(callback or Callback())
             run.go_on(callback or Callback(), progress)
     except filelock.Timeout:
-        raise store.ChangedError(f"another process trains in {folder}: wait for its end, or choose another folder "
-                                 "(--output)") from None
+        raise store.ChangedError(f"another process trains in {folder}: wait, or give another --output") from None
     return store.read_json(folder / RECORD)
 
 
@@ -590,24 +543,43 @@ class _Training:
         steps = recipe.epochs * len(shuffled(len(loaders["training"].data), recipe.batch_size, recipe.seed, 1))
         self.optimiser = optimiser(classifier, recipe)
         self.schedule = optim.lr_scheduler.LambdaLR(self.optimiser, lambda step: rate(recipe, step, steps))
-        self.parts: dict[str, Any] = {
-            "model": classifier.model, "optimiser": self.optimiser, "schedule": self.schedule}
-        self.measured: Any = classifier  # the network whose weights count
-        if recipe.ema is not None:
-            self.parts["ema"] = averaged(classifier, recipe.ema)
-            self.measured = self.parts["ema"].module
+        # The network whose weights count: the one that is trained, or its exponential moving average.
+        self.measured = classifier if recipe.ema is None else deepcopy(classifier).eval()
+        self.parts: dict[str, Any] = {"model": classifier.model, "measured": self.measured.model,
+                                      "optimiser": self.optimiser, "schedule": self.schedule}
         self.layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
         classifier.model.to(memory_format=self.layout)
+        same = {name: record[name] for name in ("model", "preprocessing", "data_set", "data", "recipe", "held_out")}
+        weights = classifier.weights.digest or classifier.weights.source
+        # What must be the same for a training to be gone on with.
+        self.identity = {**same, "class_names": store.digest(record["class_names"]), "starting_weights": weights}
+
+    def resume(self, callback: Callback) -> None:
+        """Take up the same training where it was interrupted, if the folder holds one."""
+        folder, path = self.folder, self.folder / CHECKPOINT
+        left = [name for name in FILES if (folder / name).exists()]
+        if not left:
+            return
+        if CHECKPOINT not in left:
+            raise store.ChangedError(f"{folder} holds {', '.join(left)} of a training, but no {CHECKPOINT}: {_ADVICE}")
+        try:
+            with ZipFile(path) as file:
+                if file.testzip():  # torch does not look at the checksums
+                    raise BadZipFile
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            found = store.differences(state["identity"], self.identity)
+        except (BadZipFile, UnpicklingError, RuntimeError, ValueError, LookupError, TypeError) as error:
+            raise store.DamagedError(f"{path} is damaged, or no checkpoint of a training: {_ADVICE}") from error
+        if found:
+            raise store.ChangedError(f"{path} is of another training: {'; '.join(found)}. To keep it, {_ADVICE}")
+        self.history += state["history"]
+        for name, part in self.parts.items():
+            part.load_state_dict(state[name])
+        callback.resumed(len(self.history))
+        self._keep_best()  # the interruption may have come between the checkpoint and the weights
 
     def go_on(self, callback: Callback, progress: bool) -> None:
-        """Train from the checkpoint, or from the beginning, to the end."""
-        state = _read_checkpoint(self.folder, _identity(self.record))
-        if state is not None:
-            self.history += state["history"]
-            for name, part in self.parts.items():
-                part.load_state_dict(state[name])
-            callback.resumed(len(self.history))
-            self._keep_best()  # the interruption may have come between the checkpoint and the weights
+        """Train to the end."""
         for epoch in range(len(self.history) + 1, self.recipe.epochs + 1):
             self.history.append(self._epoch(epoch, callback, progress))
             store.replace(self.folder / CHECKPOINT, self._save)
@@ -619,7 +591,7 @@ class _Training:
     def _save(self, path: Path) -> None:
         state = {name: part.state_dict() for name, part in self.parts.items()}
         with path.open("wb") as file:  # given the path instead, torch tells a full disk in words of its own
-            torch.save({"identity": _identity(self.record), "history": self.history, **state}, file)
+            torch.save({"identity": self.identity, "history": self.history, **state}, file)
 
     def _keep_best(self) -> None:
         best = max(self.history, key=lambda row: (row["held_out_accuracy"], -row["held_out_loss"]))
@@ -668,7 +640,10 @@ class _Training:
         self.optimiser.step()
         self.schedule.step()
         if self.recipe.ema is not None:
-            self.parts["ema"].update_parameters(self.classifier)
+            n = self.schedule.last_epoch  # steps that are done; the decay rises, or the beginning would count too much
+            weight = 1 - min(self.recipe.ema, n / (9 + n))
+            for old, new in zip(*(network.model.state_dict().values() for network in (self.measured, self.classifier))):
+                old.copy_(old.lerp(new, weight) if old.is_floating_point() else new)
         return loss.detach(), (logits.argmax(-1) == labels).sum()
 
     def _check(self, loss: float, epoch: int, where: str) -> None:
