@@ -13,10 +13,8 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
-from importlib.metadata import version
 from pathlib import Path
 from pickle import UnpicklingError
-from platform import python_version
 from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 from zipfile import BadZipFile, ZipFile
 
@@ -29,7 +27,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms as T
 from tqdm import tqdm
 
-from contrastlib import __version__, models, store
+from contrastlib import models, store, tables
 from contrastlib.data import ImageDataset
 from contrastlib.models import Classifier, WeightsError
 from contrastlib.names import find
@@ -425,7 +423,7 @@ def evaluate(classifier: Classifier, dataset: ImageDataset | Loader, batch_size:
 
 
 def _new_record(classifier: Classifier, splits: Mapping[str, ImageDataset], recipe: Recipe) -> dict[str, Any]:
-    device, libraries = classifier.mean.device, ("torch", "torchvision", "timm", "numpy", "pillow")
+    device = classifier.mean.device
     held_out, where = "validation", "images held out of the training split."
     if "validation" not in splits:
         held_out, where = "test", ("the test split itself, because the data set has no validation split: its test "
@@ -437,8 +435,7 @@ def _new_record(classifier: Classifier, splits: Mapping[str, ImageDataset], reci
                  for name, data in splits.items()},
         "class_names": list(splits["training"].class_names), "recipe": asdict(recipe), "held_out": held_out,
         "note": f"The best epoch is the one with the highest accuracy on {where}",
-        "history": [], "best_epoch": None, "files": {},
-        "versions": {"python": python_version(), "contrastlib": __version__, **{n: version(n) for n in libraries}},
+        "history": [], "best_epoch": None, "files": {}, "versions": tables.provenance(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device), "finished": False}
 
 
