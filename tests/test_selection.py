@@ -191,7 +191,7 @@ def test_anything_that_changes_the_logits_is_noticed(cache, monkeypatch):
         (classifier(1, 3, 2, std=(1, 1, 2)), dataset), (classifier(1, 3, 2, interpolation="bicubic"), dataset),
         (classifier(1, 3, 2, input_size=5), dataset), (classifier(1, 3, 2, name="other"), dataset),
         (classifier(1, 3, 2), greys(0, 51, 254)), (classifier(1, 3, 2), dataset.subset([1, 0, 2])),
-        (classifier(1, 3, 2), dataset.subset([0, 1])), (classifier(1, 3, 2).double(), dataset)]
+        (classifier(1, 3, 2), dataset.subset([1, 2])), (classifier(1, 3, 2).double(), dataset)]
     for k, (network, images) in enumerate(changed, 2):
         predict(network, images)
         assert len(list(cache.iterdir())) == k
@@ -208,7 +208,7 @@ def test_anything_that_changes_the_logits_is_noticed(cache, monkeypatch):
 def test_buffers_and_layers_count_too():
     def wrapped(*layers):
         return Classifier(nn.Sequential(Linear(1, 3, 2), *layers).eval(), input_size=4, mean=0, std=1, crop=False,
-                          class_names="abc", name="wrapped")
+                          class_names=tuple("abc"), name="wrapped")
 
     norms = [nn.BatchNorm1d(3), nn.BatchNorm1d(3)]
     norms[1].running_mean += 1
