@@ -215,7 +215,8 @@ class ContrastExplorer(base.Gallery):
     def _whole(self, proposal: Any) -> dict[str, Any]:
         """A question has every part; none at all stays none."""
         question = {key: getattr(self, key) for key in QUESTION} | proposal["value"] if proposal["value"] else {}
-        return {key: self.traits()[key].validate(self, value) for key, value in question.items()}
+        return {key: self.traits()[base.choose("a part of pinned", key, QUESTION)].validate(self, value)
+                for key, value in question.items()}
 
     def likeliest(self) -> int:
         """The most probable class of the picture."""

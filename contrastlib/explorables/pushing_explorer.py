@@ -20,7 +20,7 @@ from contrastlib.plotting import WIDTH, BookFigure, colour_of, style
 
 PUSHES: Mapping[str, Contrast] = {"original": contrast.original, "weighted": contrast.weighted, "max": contrast.max}
 
-METRICS = evaluation.OUTCOMES  # what is averaged; of the last, the target's logit, the change
+METRICS = evaluation.OUTCOMES  # what is averaged: accuracy, p_t, and of y_t the change
 CLASSES = 4  # of the shown picture, whose probabilities are followed
 CHUNK = 16  # images that are pushed at a time
 FRAME, BUDGET = 160, 130_000  # pixels of a frame's longer side, and characters that all frames may take together
