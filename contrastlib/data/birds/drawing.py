@@ -1,5 +1,6 @@
 """From a scene to pixels, and to a mask for each part of each bird."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,12 +10,10 @@ from contrastlib.data.birds.scene import Bird, Leaf, Scene
 from contrastlib.data.birds.shapes import Cover, Draws, Outline, Placement, cover, disc, smooth, stroke
 from contrastlib.data.birds.species import CODES, PARTS, SECOND, Colour, darker, layers, species
 
-SIZE = 128
-"""Side of a picture in pixels, unless another is asked for."""
+SIZE = 128  # side of a picture in pixels, unless another is asked for
 
 Pixels = NDArray[np.float32]
-Things = list[tuple[list[Outline], Colour]]
-"""Groups of outlines in units of the picture's side with their colours, back to front."""
+Thing = tuple[list[Outline], Colour]  # a group of outlines, in units of the picture's side
 
 _ROUNDNESS = 0.34  # how much darker a bird is below than above
 
@@ -133,7 +132,8 @@ class _Canvas:
         owners = self.owners[rows, columns]
         owners[form.amount >= 0.5] = owner
 
-    def paint_all(self, things: Things) -> None:
+    def paint_all(self, things: Iterable[Thing]) -> None:
+        """Things back to front."""
         for outlines, colour in things:
             self.paint(cover([outline * self.size for outline in outlines], self.size), colour)
 
@@ -175,12 +175,9 @@ def _exposed(pixels: Pixels, scene: Scene, draws: Draws) -> NDArray[np.uint8]:
 
 
 _PALETTES: dict[str, tuple[Colour, Colour]] = {
-    "sky": ((150, 190, 226), (222, 232, 238)),
-    "leaves": ((70, 104, 62), (150, 176, 104)),
-    "reeds": ((150, 146, 96), (206, 200, 158)),
-    "dusk": ((118, 98, 128), (238, 178, 140)),
-    "bark": ((104, 88, 76), (168, 150, 132)),
-}
+    "sky": ((150, 190, 226), (222, 232, 238)), "leaves": ((70, 104, 62), (150, 176, 104)),
+    "reeds": ((150, 146, 96), (206, 200, 158)), "dusk": ((118, 98, 128), (238, 178, 140)),
+    "bark": ((104, 88, 76), (168, 150, 132))}
 _STALK = smooth([(-0.5, 0.0), (-0.2, -0.2), (0.15, -0.19), (0.5, 0.0), (0.15, 0.19), (-0.2, 0.2)])
 _VEIN = stroke([(-0.62, 0.0), (0.42, 0.0)], 0.05, 0.015)
 
@@ -212,59 +209,51 @@ def _backdrop(draws: Draws, kind: str, size: int) -> Pixels:
     return low + (high - low) * tone
 
 
-def _clouds(draws: Draws) -> Things:
-    found: Things = []
+def _clouds(draws: Draws) -> Iterator[Thing]:
     for _ in range(2):
         x, y, r = draws.uniform(0, 1), draws.uniform(0.05, 0.9), draws.uniform(0.07, 0.14)
         puffs = [disc(x + dx * r, y + dy * r, s * r * 1.3, s * r) for dx, dy, s in
                  ((-1.2, 0.2, 0.7), (0, 0, 1.0), (1.2, 0.25, 0.75))]
-        found.append((puffs, (236, 242, 248)))
-    return found
+        yield puffs, (236, 242, 248)
 
 
-def _foliage(draws: Draws) -> Things:
-    found: Things = []
+def _foliage(draws: Draws) -> Iterator[Thing]:
     for tone in (0.75, 1.0, 1.25):
         blobs = [Placement(draws.uniform(), draws.uniform(), draws.uniform(0.1, 0.3), draws.uniform(-1, 1))(_STALK)
                  for _ in range(4)]
-        found.append((blobs, (86 * tone, 132 * tone, 66 * tone)))
-    return found
+        yield blobs, (86 * tone, 132 * tone, 66 * tone)
 
 
-def _reeds(draws: Draws) -> Things:
-    found: Things = []
+def _reeds(draws: Draws) -> Iterator[Thing]:
     for tone in (0.8, 1.05):
         stems = []
         for _ in range(5):
             x, lean = draws.uniform(), draws.uniform(-0.15, 0.15)
             stems.append(stroke([(x, 1.05), (x + 0.4 * lean, 0.5), (x + lean, draws.uniform(-0.1, 0.3))], 0.035, 0.008))
-        found.append((stems, (128 * tone, 134 * tone, 66 * tone)))
-    return found
+        yield stems, (128 * tone, 134 * tone, 66 * tone)
 
 
-def _hills(draws: Draws) -> Things:
-    sun = disc(draws.uniform(0.1, 0.9), draws.uniform(0.15, 0.6), draws.uniform(0.07, 0.12))
-    found: Things = [([sun], (252, 224, 178))]
+def _hills(draws: Draws) -> Iterator[Thing]:
+    yield [disc(draws.uniform(0.1, 0.9), draws.uniform(0.15, 0.6), draws.uniform(0.07, 0.12))], (252, 224, 178)
     for base, colour in ((0.66, (124, 96, 128)), (0.82, (84, 72, 104))):
         tops = [(x / 4, base + draws.uniform(-0.08, 0.08)) for x in range(5)]
-        found.append(([np.array([(-0.1, 1.1), (-0.1, base), *tops, (1.1, base), (1.1, 1.1)])], colour))
-    return found
+        yield [np.array([(-0.1, 1.1), (-0.1, base), *tops, (1.1, base), (1.1, 1.1)])], colour
 
 
-def _cracks(draws: Draws) -> Things:
+def _cracks(draws: Draws) -> Iterator[Thing]:
     cracks = []
     for _ in range(6):
         x, y = draws.uniform(), draws.uniform(-0.1, 0.8)
         cracks.append(stroke([(x, y), (x + draws.uniform(-0.03, 0.03), y + 0.15), (x, y + draws.uniform(0.2, 0.4))],
                              0.022, 0.006))
-    return [(cracks, (74, 60, 52))]
+    yield cracks, (74, 60, 52)
 
 
+# What stands in the background.
 _BEHIND = {"sky": _clouds, "leaves": _foliage, "reeds": _reeds, "dusk": _hills, "bark": _cracks}
-"""What stands in the background: clouds, leaves out of focus, reeds, hills, cracks."""
 
 
-def _perch(draws: Draws, x: float, y: float, scale: float) -> Things:
+def _perch(draws: Draws, x: float, y: float, scale: float) -> list[Thing]:
     """A branch under a bird's feet, which are at (x, y)."""
     thick = scale * draws.uniform(0.10, 0.17)
     tilt, bend = draws.uniform(-0.12, 0.12), draws.uniform(-0.04, 0.04)
@@ -277,7 +266,7 @@ def _perch(draws: Draws, x: float, y: float, scale: float) -> Things:
             ([stroke(upper, 0.4 * thick, 0.25 * thick)], colour)]
 
 
-def _leaf(what: Leaf) -> Things:
+def _leaf(what: Leaf) -> list[Thing]:
     """A leaf in front of everything."""
     place = Placement(what.x, what.y, what.length, what.lean)
     colour: Colour = (92 * what.shade, 148 * what.shade, 60 * what.shade)

@@ -7,8 +7,7 @@ import numpy as np
 from contrastlib.data.birds.shapes import Draws, Placement
 from contrastlib.data.birds.species import ANCHORS, SPECIES, TRAITS, Posture, species
 
-BACKGROUNDS = ("sky", "leaves", "reeds", "dusk", "bark")
-"""The settings that a bird may sit in."""
+BACKGROUNDS = ("sky", "leaves", "reeds", "dusk", "bark")  # what a bird may sit in
 
 _TELLING = {genus: tuple(trait for trait in TRAITS if len({getattr(s, trait) for s in SPECIES if s.genus == genus}) > 1)
             for genus in {s.genus for s in SPECIES}}
@@ -151,9 +150,8 @@ def _alone(draws: Draws, label: int) -> Bird:
 def _pair(draws: Draws, label: int) -> tuple[Bird, Bird]:
     """Two birds of different species, half of the time of one genus, looking anywhere."""
     genus = SPECIES[label].genus
-    others = [i for i, s in enumerate(SPECIES) if i != label and (s.genus == genus)]
-    strangers = [i for i, s in enumerate(SPECIES) if s.genus != genus]
-    other = draws.choice(others if draws.chance(0.5) else strangers)
+    related = draws.chance(0.5)
+    other = draws.choice([i for i, s in enumerate(SPECIES) if i != label and (s.genus == genus) == related])
     side = 1.0 if draws.chance(0.5) else -1.0
     scale = draws.uniform(0.33, 0.42)
     first = _bird(draws, label, (0.5 - side * draws.uniform(0.17, 0.24), draws.uniform(0.52, 0.66)), scale)
@@ -163,11 +161,10 @@ def _pair(draws: Draws, label: int) -> tuple[Bird, Bird]:
 
 
 def _bird(draws: Draws, label: int, middle: tuple[float, float], scale: float) -> Bird:
-    posture = Posture(nod=draws.uniform(-0.12, 0.15), wag=draws.uniform(-0.14, 0.14),
-                      plump=draws.uniform(0.9, 1.12), stride=draws.uniform(0.10, 0.2))
-    tint = tuple(draws.uniform(0.9, 1.1) for _ in range(3))
-    return Bird(label, *middle, scale, draws.uniform(-0.14, 0.14), draws.chance(0.5), posture,
-                (tint[0], tint[1], tint[2]))
+    posture = Posture(draws.uniform(-0.12, 0.15), draws.uniform(-0.14, 0.14), draws.uniform(0.9, 1.12),
+                      draws.uniform(0.10, 0.2))
+    tint = draws.uniform(0.9, 1.1), draws.uniform(0.9, 1.1), draws.uniform(0.9, 1.1)
+    return Bird(label, *middle, scale, draws.uniform(-0.14, 0.14), draws.chance(0.5), posture, tint)
 
 
 def _clutter(draws: Draws) -> Leaf:

@@ -5,15 +5,13 @@ sine, no matrix product, no sum whose order a library may choose.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+# A closed polygon, (V, 2): x to the right and y downwards, in pixels or in units of a drawing.
 Outline = NDArray[np.float64]
-"""A closed polygon, (V, 2): x to the right and y downwards, in pixels or in units of a drawing."""
-
 Point = tuple[float, float]
 
 T = TypeVar("T")
@@ -61,8 +59,8 @@ def _circle(steps: int) -> Outline:
     half = [i * full / steps for i in range(steps + 1)]
     first = [((1 - t * t) / (1 + t * t), 2 * t / (1 + t * t)) for t in half]
     quarter = first + [(y, x) for x, y in reversed(first[1:-1])]
-    turns = (lambda x, y: (x, y), lambda x, y: (-y, x), lambda x, y: (-x, -y), lambda x, y: (y, -x))
-    return np.array([turn(x, y) for turn in turns for x, y in quarter])
+    return np.array([*quarter, *((-y, x) for x, y in quarter), *((-x, -y) for x, y in quarter),
+                     *((y, -x) for x, y in quarter)])
 
 
 _CIRCLE = _circle(3)  # 24 corners
@@ -125,8 +123,7 @@ def turned(outline: Outline, pivot: Point, tangent: float) -> Outline:
     return place(outline - place.origin)
 
 
-@dataclass
-class Cover:
+class Cover(NamedTuple):
     """How much of each pixel is covered, inside the smallest box that holds all of it.
 
     Attributes:
@@ -170,7 +167,14 @@ def cover(outlines: list[Outline], size: int) -> Cover:
     if right <= left or bottom <= top:
         return Cover(np.zeros((0, 0), np.float32), top, left)
     height, width = bottom - top, right - left
-    line, x, sign = _crossings(start, end, top, height)
+    # Where edges cross the scan lines: number of the line, x, and whether the inside begins (1) or ends (-1).
+    y = top + (np.arange(height * _LINES) + 0.5) * (1 / _LINES)
+    above = start[:, 1:] <= y
+    edge, line = np.nonzero(above != (end[:, 1:] <= y))
+    rise = end[edge, 1] - start[edge, 1]
+    x = start[edge, 0] + (y[line] - start[edge, 1]) * ((end[edge, 0] - start[edge, 0]) / rise)
+    sign = np.where(rise > 0, -1.0, 1.0)
+    # How far the inside begun there fills the pixel of the crossing, and all that follow.
     x = np.minimum(np.maximum(x - left, 0.0), width)
     column = x.astype(np.int64)
     beyond = (x - column) * sign
@@ -183,22 +187,9 @@ def cover(outlines: list[Outline], size: int) -> Cover:
 
 def _edges(outlines: list[Outline]) -> tuple[Outline, Outline]:
     """Start and end of every edge, all outlines turned the same way round, so that overlaps add up."""
-    starts, ends = [], []
+    edges = []
     for outline in outlines:
         following = np.concatenate([outline[1:], outline[:1]])
         area = (outline[:, 0] * following[:, 1] - following[:, 0] * outline[:, 1]).sum()
-        starts.append(outline if area >= 0 else following)
-        ends.append(following if area >= 0 else outline)
-    return np.concatenate(starts), np.concatenate(ends)
-
-
-def _crossings(
-    start: Outline, end: Outline, top: int, height: int
-) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-    """Where edges cross the scan lines: number of the line, x, and whether the inside begins (1) or ends (-1)."""
-    y = top + (np.arange(height * _LINES) + 0.5) * (1 / _LINES)
-    above = start[:, 1:] <= y
-    edge, line = np.nonzero(above != (end[:, 1:] <= y))
-    rise = end[edge, 1] - start[edge, 1]
-    x = start[edge, 0] + (y[line] - start[edge, 1]) * ((end[edge, 0] - start[edge, 0]) / rise)
-    return line, x, np.where(rise > 0, -1.0, 1.0)
+        edges.append((outline, following) if area >= 0 else (following, outline))
+    return np.concatenate([start for start, _ in edges]), np.concatenate([end for _, end in edges])

@@ -1,24 +1,22 @@
 """Sixteen species of drawn birds, the parts that tell any two of them apart, and how a bird is put together."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from contrastlib.data.birds.shapes import Outline, Point, disc, smooth, stroke, turned
 
+# The parts that have a mask; `body`, `head` and `wing` are what the other parts leave to be seen of them.
 PARTS = ("body", "head", "wing", "tail", "belly", "throat", "wing bar", "crest", "beak", "eye ring", "eye", "legs")
-"""The parts that have a mask, in the order in which they are drawn. `body`, `head` and `wing` are what the other parts
-leave to be seen of them."""
 
+# The number of each part in a picture of parts, where 0 is none, and what is added to it for the second bird.
 CODES = {part: code for code, part in enumerate(PARTS, start=1)}
-"""The number of each part in a picture of parts, where 0 is none."""
-
 SECOND = 32
-"""Added to the codes of the second bird."""
 
+# The parts whose look may differ between species of one genus.
 TRAITS = ("crest", "beak", "eye_ring", "throat", "belly", "wing_bar", "tail", "legs")
-"""The parts whose look may differ between species of one genus; attributes of :class:`Species`."""
 
 
 @dataclass(frozen=True)
@@ -50,34 +48,27 @@ class Species:
     legs: str = "dark"
 
 
-_TUFTLING = Species("Plain tuftling", "tuftling")
-_RINGEYE = Species("Common ringeye", "ringeye", belly="gold")
-_CHATTERER = Species("Cream chatterer", "chatterer", beak="yellow")
-_BIBBET = Species("Grey bibbet", "bibbet", belly="ash")
-
 # In each genus the first three differ in one part only, each from each; the fourth differs from the first in another.
 SPECIES = (
-    _TUFTLING,
-    replace(_TUFTLING, name="Crowned tuftling", crest="tall"),
-    replace(_TUFTLING, name="Flame-crested tuftling", crest="flame"),
-    replace(_TUFTLING, name="Bar-winged tuftling", wing_bar="white"),
-    _RINGEYE,
-    replace(_RINGEYE, name="White-ringed ringeye", eye_ring="white"),
-    replace(_RINGEYE, name="Amber-ringed ringeye", eye_ring="amber"),
-    replace(_RINGEYE, name="Coral-billed ringeye", beak="coral"),
-    _CHATTERER,
-    replace(_CHATTERER, name="Rusty chatterer", belly="rust"),
-    replace(_CHATTERER, name="Golden chatterer", belly="gold"),
-    replace(_CHATTERER, name="White-tailed chatterer", tail="white-tipped"),
-    _BIBBET,
-    replace(_BIBBET, name="Ruby-throated bibbet", throat="ruby"),
-    replace(_BIBBET, name="Sooty-throated bibbet", throat="sooty"),
-    replace(_BIBBET, name="Yellow-legged bibbet", legs="yellow"),
+    Species("Plain tuftling", "tuftling"),
+    Species("Crowned tuftling", "tuftling", crest="tall"),
+    Species("Flame-crested tuftling", "tuftling", crest="flame"),
+    Species("Bar-winged tuftling", "tuftling", wing_bar="white"),
+    Species("Common ringeye", "ringeye", belly="gold"),
+    Species("White-ringed ringeye", "ringeye", belly="gold", eye_ring="white"),
+    Species("Amber-ringed ringeye", "ringeye", belly="gold", eye_ring="amber"),
+    Species("Coral-billed ringeye", "ringeye", belly="gold", beak="coral"),
+    Species("Cream chatterer", "chatterer", beak="yellow"),
+    Species("Rusty chatterer", "chatterer", beak="yellow", belly="rust"),
+    Species("Golden chatterer", "chatterer", beak="yellow", belly="gold"),
+    Species("White-tailed chatterer", "chatterer", beak="yellow", tail="white-tipped"),
+    Species("Grey bibbet", "bibbet", belly="ash"),
+    Species("Ruby-throated bibbet", "bibbet", belly="ash", throat="ruby"),
+    Species("Sooty-throated bibbet", "bibbet", belly="ash", throat="sooty"),
+    Species("Yellow-legged bibbet", "bibbet", belly="ash", legs="yellow"),
 )
-"""The species; the index of one is its label."""
 
 NAMES = tuple(species.name for species in SPECIES)
-"""The names of the species, by label."""
 
 
 def telling_parts(one: int, other: int) -> tuple[str, ...]:
@@ -121,12 +112,10 @@ def species(label: int) -> Species:
 # From here on: outlines of every part in the bird's own frame, back to front. The bird looks to the right, one unit is
 # about the length of its body, y points down, the feet stand near (0, 0.55).
 
-Colour = tuple[float, float, float]
-"""Red, green, blue in [0, 255]."""
+Colour = tuple[float, float, float]  # red, green, blue in [0, 255]
 
 
-@dataclass(frozen=True)
-class Build:
+class Build(NamedTuple):
     """What the species of a genus share."""
 
     plumage: Colour
@@ -153,11 +142,11 @@ COLOURS: dict[str, dict[str, Colour]] = {
     "legs": {"dark": (66, 58, 58), "yellow": (255, 206, 40)},
 }
 
+# A point in the middle of each trait, where a leaf can hide it.
 ANCHORS = {
     "crest": (0.20, -0.57), "beak": (0.58, -0.30), "eye_ring": (0.36, -0.35), "throat": (0.37, -0.12),
     "belly": (0.10, 0.22), "wing_bar": (-0.05, 0.02), "tail": (-0.72, 0.22), "legs": (0.04, 0.42),
 }
-"""A point in the middle of each trait, where a leaf can hide it."""
 
 NECK = (0.24, -0.16)
 RUMP = (-0.36, 0.06)
@@ -165,8 +154,7 @@ _WHITE_TIP: Colour = (250, 250, 246)
 _PUPIL: Colour = (22, 20, 24)
 
 
-@dataclass(frozen=True)
-class Layer:
+class Layer(NamedTuple):
     """Something to be painted.
 
     Attributes:
@@ -182,8 +170,7 @@ class Layer:
     inside: str | None = None
 
 
-@dataclass(frozen=True)
-class Posture:
+class Posture(NamedTuple):
     """How a bird holds itself.
 
     Attributes:
@@ -208,11 +195,8 @@ def layers(species: Species, posture: Posture) -> Iterator[Layer]:
     """The layers of a bird, back to front."""
     build = BUILDS[species.genus]
     yield from _legs(species, posture)
-    yield from _tail(species, posture, build)
-    yield from _crest(species, posture, build)
-    yield from _trunk(species, posture, build)
-    yield from _wing(species, posture, build)
-    yield from _head(species, posture, build)
+    for drawn in (_tail, _crest, _trunk_and_wing, _head):
+        yield from drawn(species, posture, build)
 
 
 def _legs(species: Species, posture: Posture) -> Iterator[Layer]:
@@ -254,7 +238,7 @@ def _crest(species: Species, posture: Posture, build: Build) -> Iterator[Layer]:
         yield Layer("crest", [turned(smooth(plume), NECK, posture.nod)], tint)
 
 
-def _trunk(species: Species, posture: Posture, build: Build) -> Iterator[Layer]:
+def _trunk_and_wing(species: Species, posture: Posture, build: Build) -> Iterator[Layer]:
     def at(x: float, y: float) -> Point:
         return (x, y * posture.plump)
 
@@ -264,12 +248,6 @@ def _trunk(species: Species, posture: Posture, build: Build) -> Iterator[Layer]:
              at(0.16, 0.14)]
     yield Layer("body", [smooth(body)], build.plumage)
     yield Layer("belly", [smooth(belly)], COLOURS["belly"][species.belly], inside="body")
-
-
-def _wing(species: Species, posture: Posture, build: Build) -> Iterator[Layer]:
-    def at(x: float, y: float) -> Point:
-        return (x, y * posture.plump)
-
     wing = [at(0.20, -0.13), at(0.21, 0.04), at(0.06, 0.16), at(-0.22, 0.18), at(-0.60, 0.19), at(-0.40, 0.02),
             at(-0.14, -0.14), at(0.08, -0.20)]
     yield Layer("wing", [smooth(wing)], build.wing)
