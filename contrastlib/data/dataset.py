@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeVar
 
@@ -29,8 +28,6 @@ Transform = Callable[[Image.Image], Tensor]
 Progress = bool | Callable[[int, int], None]
 
 _T = TypeVar("_T")
-
-_AHEAD = 2  # parts that are read or being read while one is computed
 
 
 class Sample(NamedTuple):
@@ -326,8 +323,8 @@ def batches(
     with ThreadPoolExecutor(max(workers, 1)) as pool:  # Pillow decodes and resizes without holding the interpreter
         read: Callable[..., Iterator[Sample | Problem]] = pool.map if workers > 0 else map
         for part in parts:
-            coming.append(read(partial(_sample, dataset), part))
-            if len(coming) > _AHEAD:
+            coming.append(read(lambda i: _sample(dataset, i), part))
+            if len(coming) > 2:  # parts that are read or being read while one is computed
                 yield list(coming.popleft())
         yield from map(list, coming)
 

@@ -90,8 +90,8 @@ class _Archive(NamedTuple):
     name: str
     folder: str
     marker: str
-    url: str
     md5: str
+    url: str
 
 
 def _locate(archive: _Archive, roots: Sequence[Path], download: bool) -> Path:
@@ -107,10 +107,10 @@ def _locate(archive: _Archive, roots: Sequence[Path], download: bool) -> Path:
         raise DataNotFoundError(f"{archive.name}: there is a folder {target}, and no {archive.marker} in it; "
                                 "put the whole data set there, or move the folder away")
     if not download:
-        where = " nor ".join(str(place / archive.marker) for place in looked)
         raise DataNotFoundError(
-            f"{archive.name} is not here: there is neither {where}. Load it with download=True, which takes "
-            f"{file} or fetches {archive.url}, or put the unpacked data set at {target}")
+            f"{archive.name} is not here: there is neither {' nor '.join(str(p / archive.marker) for p in looked)}. "
+            f"Load it with download=True, which takes {file} or fetches {archive.url}, or put the unpacked data set at "
+            f"{target}")
     _fetch(archive, file, target)
     return target
 
@@ -138,8 +138,8 @@ def _fetch(archive: _Archive, file: Path, target: Path) -> None:
 # Food-101
 
 
-_FOOD = _Archive("Food-101", "food-101", "meta", "http://data.vision.ee.ethz.ch/cvl/food-101.tar.gz",
-                 "85eeb15f3717b99a5da872d97d918f87")
+_FOOD = _Archive("Food-101", "food-101", "meta", "85eeb15f3717b99a5da872d97d918f87",
+                 "http://data.vision.ee.ethz.ch/cvl/food-101.tar.gz")
 
 
 def _food(split: str, roots: Sequence[Path], download: bool) -> FileImages:
@@ -177,8 +177,7 @@ def _imagenet(split: str, roots: Sequence[Path], download: bool) -> FileImages:
     Folders may be there for some of the classes only. What comes from ``imagenet-1k-sample`` is called so, since it is
     no full validation set.
     """
-    inside = ("imagenet", "imagenet-1k", "ILSVRC2012", _SAMPLE)
-    looked = [*(root / folder for folder in inside for root in roots), *roots]
+    looked = [*(root / f for f in ("imagenet", "imagenet-1k", "ILSVRC2012", _SAMPLE) for root in roots), *roots]
     folder = next((found for place in looked if (found := _class_folders(place, split))), None)
     packed = next((place for place in looked if any((place / file).is_file() for file in _PACKED)), None)
     if folder is None and packed and download:
@@ -254,8 +253,8 @@ def _imagenette(split: str, roots: Sequence[Path], download: bool, size: str | i
     if str(size) not in _IMAGENETTE:
         raise ValueError(f"imagenette has the sizes {', '.join(_IMAGENETTE)}, got {size!r}")
     name = "imagenette2" if size == "full" else f"imagenette2-{size}"
-    url = f"https://s3.amazonaws.com/fast-ai-imageclas/{name}.tgz"
-    archive = _Archive("Imagenette", name, split, url, _IMAGENETTE[str(size)])
+    archive = _Archive("Imagenette", name, split, _IMAGENETTE[str(size)],
+                       f"https://s3.amazonaws.com/fast-ai-imageclas/{name}.tgz")
     folder = _locate(archive, roots, download) / split
     wnids, class_names = ([every[label] for label in Imagenette.imagenet_labels] for every in _imagenet_classes())
     missing = [wnid for wnid in wnids if not (folder / wnid).is_dir()]
@@ -267,9 +266,8 @@ def _imagenette(split: str, roots: Sequence[Path], download: bool, size: str | i
 # CUB-200-2011
 
 
-_CUB = _Archive("CUB-200-2011", "CUB_200_2011", "images.txt",
-                "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz",
-                "97eceeb196236b17998738112f37df78")
+_CUB = _Archive("CUB-200-2011", "CUB_200_2011", "images.txt", "97eceeb196236b17998738112f37df78",
+                "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz")
 
 
 class _Line(NamedTuple):

@@ -7,8 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from contrastlib.data.birds.drawing import SIZE, Drawing, draw
-from contrastlib.data.birds.scene import Scene, compose
+from contrastlib.data.birds.drawing import SIZE, Drawing, Scene, compose, draw
 from contrastlib.data.birds.species import NAMES, SPECIES
 from contrastlib.data.dataset import ImageDataset
 from contrastlib.names import find

@@ -1,4 +1,4 @@
-"""Random numbers, outlines, and the pixels that outlines cover: the same to the last bit on every machine.
+"""Random numbers, outlines, colours, and the pixels that outlines cover: the same to the last bit on every machine.
 
 Only additions, multiplications, divisions and square roots are used, each by itself: IEEE 754 fixes their results. No
 sine, no matrix product, no sum whose order a library may choose.
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 # A closed polygon, (V, 2): x to the right and y downwards, in pixels or in units of a drawing.
 Outline = NDArray[np.float64]
 Point = tuple[float, float]
+Colour = tuple[float, float, float]  # red, green, blue in [0, 255]
 
 T = TypeVar("T")
 
@@ -64,14 +65,13 @@ def _circle(steps: int) -> Outline:
 
 
 _CIRCLE = _circle(3)  # 24 corners
-_SPLINE = np.array([[0.0], [0.25], [0.5], [0.75]])
 
 
 def smooth(points: Sequence[Point]) -> Outline:
     """A closed curve through at least three points (uniform Catmull-Rom), as a polygon of four corners for each."""
     p1 = np.array(points, dtype=np.float64)[:, None, :]
     p0, p2, p3 = (np.roll(p1, shift, axis=0) for shift in (1, -1, -2))
-    t = _SPLINE
+    t = np.array([[0.0], [0.25], [0.5], [0.75]])
     t2, t3 = t * t, t * t * t
     curve = 0.5 * (2 * p1 + t * (p2 - p0) + t2 * (2 * p0 - 5 * p1 + 4 * p2 - p3) + t3 * (3 * p1 - p0 - 3 * p2 + p3))
     return np.asarray(curve.reshape(-1, 2))
@@ -123,6 +123,11 @@ def turned(outline: Outline, pivot: Point, tangent: float) -> Outline:
     return place(outline - place.origin)
 
 
+def darker(colour: Colour, share: float = 0.72) -> Colour:
+    """A colour with less light."""
+    return (colour[0] * share, colour[1] * share, colour[2] * share)
+
+
 class Cover(NamedTuple):
     """How much of each pixel is covered, inside the smallest box that holds all of it.
 
@@ -145,8 +150,7 @@ class Cover(NamedTuple):
     def within(self, other: "Cover") -> "Cover":
         """What both cover, as the product in the box that both share."""
         top, left = max(self.top, other.top), max(self.left, other.left)
-        bottom, right = (min(a.stop, b.stop) for a, b in zip(self.box, other.box))
-        bottom, right = max(bottom, top), max(right, left)
+        bottom, right = (max(min(a.stop, b.stop), low) for a, b, low in zip(self.box, other.box, (top, left)))
         mine, its = (c.amount[top - c.top: bottom - c.top, left - c.left: right - c.left] for c in (self, other))
         return Cover(mine * its, top, left)
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from contrastlib.data.birds.shapes import Outline, Point, disc, smooth, stroke, turned
+from contrastlib.data.birds.shapes import Colour, Outline, Point, darker, disc, smooth, stroke, turned
 
 # The parts that have a mask; `body`, `head` and `wing` are what the other parts leave to be seen of them.
 PARTS = ("body", "head", "wing", "tail", "belly", "throat", "wing bar", "crest", "beak", "eye ring", "eye", "legs")
@@ -112,8 +112,6 @@ def species(label: int) -> Species:
 # From here on: outlines of every part in the bird's own frame, back to front. The bird looks to the right, one unit is
 # about the length of its body, y points down, the feet stand near (0, 0.55).
 
-Colour = tuple[float, float, float]  # red, green, blue in [0, 255]
-
 
 class Build(NamedTuple):
     """What the species of a genus share."""
@@ -134,11 +132,10 @@ BUILDS = {
 
 COLOURS: dict[str, dict[str, Colour]] = {
     "belly": {"cream": (242, 230, 204), "rust": (202, 92, 46), "gold": (244, 200, 62), "ash": (212, 214, 218)},
-    "crest": {"flame": (240, 98, 32)},
     "beak": {"dark": (50, 46, 52), "yellow": (242, 192, 50), "coral": (244, 96, 82)},
     "eye_ring": {"white": (252, 252, 248), "amber": (255, 172, 28)},
     "throat": {"ruby": (206, 28, 62), "sooty": (34, 32, 38)},
-    "wing_bar": {"white": (250, 250, 244)},
+    "crest": {"flame": (240, 98, 32)}, "wing_bar": {"white": (250, 250, 244)},
     "legs": {"dark": (66, 58, 58), "yellow": (255, 206, 40)},
 }
 
@@ -148,10 +145,7 @@ ANCHORS = {
     "belly": (0.10, 0.22), "wing_bar": (-0.05, 0.02), "tail": (-0.72, 0.22), "legs": (0.04, 0.42),
 }
 
-NECK = (0.24, -0.16)
-RUMP = (-0.36, 0.06)
-_WHITE_TIP: Colour = (250, 250, 246)
-_PUPIL: Colour = (22, 20, 24)
+NECK, RUMP = (0.24, -0.16), (-0.36, 0.06)  # where head and tail turn
 
 
 class Layer(NamedTuple):
@@ -186,11 +180,6 @@ class Posture(NamedTuple):
     stride: float
 
 
-def darker(colour: Colour, share: float = 0.72) -> Colour:
-    """A colour with less light."""
-    return (colour[0] * share, colour[1] * share, colour[2] * share)
-
-
 def layers(species: Species, posture: Posture) -> Iterator[Layer]:
     """The layers of a bird, back to front."""
     build = BUILDS[species.genus]
@@ -200,13 +189,12 @@ def layers(species: Species, posture: Posture) -> Iterator[Layer]:
 
 
 def _legs(species: Species, posture: Posture) -> Iterator[Layer]:
-    colour = COLOURS["legs"][species.legs]
     legs = []
     for x in (-0.5 * posture.stride, 0.5 * posture.stride):
         foot = (x + 0.02, 0.54)
         legs += [stroke([(x, 0.22), (x - 0.02, 0.38), foot], 0.075, 0.055),
                  stroke([foot, (x + 0.13, 0.565)], 0.055, 0.03), stroke([foot, (x - 0.07, 0.57)], 0.05, 0.03)]
-    yield Layer("legs", legs, colour)
+    yield Layer("legs", legs, COLOURS["legs"][species.legs])
 
 
 def _tail(species: Species, posture: Posture, build: Build) -> Iterator[Layer]:
@@ -218,14 +206,13 @@ def _tail(species: Species, posture: Posture, build: Build) -> Iterator[Layer]:
     def turn(outline: Outline) -> Outline:
         return turned(outline, RUMP, posture.wag)
 
-    feathers = [at(0, -0.11), at(0.5, -0.085), at(1.0, -0.10), at(1.04, 0.0), at(0.98, 0.10), at(0.5, 0.085),
-                at(0, 0.13)]
+    feathers = [at(0, -0.11), at(0.5, -0.085), at(1, -0.1), at(1.04, 0), at(0.98, 0.1), at(0.5, 0.085), at(0, 0.13)]
     yield Layer("tail", [turn(smooth(feathers))], build.wing)
-    quills = [stroke([at(0.25, dy * 0.6), at(0.97, dy)], 0.012, 0.02) for dy in (-0.045, 0.035)]
-    yield Layer("tail", [turn(quill) for quill in quills], darker(build.wing, 0.7))
+    quills = [turn(stroke([at(0.25, dy * 0.6), at(0.97, dy)], 0.012, 0.02)) for dy in (-0.045, 0.035)]
+    yield Layer("tail", quills, darker(build.wing, 0.7))
     if species.tail == "white-tipped":
         tip = [at(0.62, -0.098), at(1.0, -0.105), at(1.05, 0.0), at(0.98, 0.105), at(0.66, 0.104), at(0.69, 0.0)]
-        yield Layer("tail", [turn(smooth(tip))], _WHITE_TIP)
+        yield Layer("tail", [turn(smooth(tip))], (250, 250, 246))
 
 
 def _crest(species: Species, posture: Posture, build: Build) -> Iterator[Layer]:
@@ -283,5 +270,5 @@ def _head(species: Species, posture: Posture, build: Build) -> Iterator[Layer]:
     eye = (x + 0.085, y - 0.045)
     if species.eye_ring != "none":
         yield Layer("eye ring", [turn(disc(*eye, 0.083))], COLOURS["eye_ring"][species.eye_ring])
-    yield Layer("eye", [turn(disc(*eye, 0.047))], _PUPIL)
+    yield Layer("eye", [turn(disc(*eye, 0.047))], (22, 20, 24))
     yield Layer("eye", [turn(disc(eye[0] + 0.015, eye[1] - 0.017, 0.014))], (255, 255, 255))
