@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -40,8 +39,6 @@ FIELDS: dict[str, dict[str, Any]] = {
                  "help": "compile the network with torch.compile"},
 }
 """The options that change a field of the profile's setting."""
-
-_SECONDS_BETWEEN_LINES = 20.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -171,30 +168,21 @@ class Progress:
     """
 
     def __init__(self, name: str) -> None:
-        self.name = name
-        self._bar: Any = None
-        self._what = ""
-        self._begun = (0, 0.0)  # how much was done when this began, and when that was
-        self._said = 0.0
+        self.name, self._what = name, ""
+        self._bar: tqdm[Any] | None = None
 
     def __call__(self, what: str, done: int, total: int) -> None:
-        """Say it: at once where something new begins, then now and then."""
-        now = time.monotonic()
-        new, self._what = what != self._what, what
-        if new:
+        """Say it."""
+        terminal = sys.stderr.isatty()
+        if not total:
+            _say(f"{self.name}: {what}", sys.stderr)
+        elif self._bar is None or what != self._what:
             self.close()
-            self._begun = (done, now)
-        if sys.stderr.isatty() and total:
-            if self._bar is None:
-                self._bar = tqdm(total=total, initial=done, desc=what, unit="image")
+            self._bar = tqdm(desc=what, initial=done, total=total, unit=" images", mininterval=0.1 if terminal else 20,
+                             bar_format=None if terminal else "{desc}: {n} of {total} images, {remaining} left\n")
+        else:
             self._bar.update(done - self._bar.n)
-        elif new or done == total or now - self._said >= _SECONDS_BETWEEN_LINES:
-            self._said = now
-            before, start = self._begun
-            left = ""
-            if before < done < total:
-                left = f", {_duration((now - start) * (total - done) / (done - before))} left"
-            _say(f"{what}: {done} of {total} images{left}" if total else f"{self.name}: {what}", sys.stderr)
+        self._what = what
 
     def close(self) -> None:
         """End the bar."""
@@ -212,12 +200,6 @@ def show_status(args: argparse.Namespace) -> None:
         _say("{table}: {group}; {images} images, commit {commit}, {verdict}".format_map(made))
     if not folders and not Path(args.tables).is_dir():
         _say(f"no runs in runs/ and no tables in {args.tables}")
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _say(line: str, stream: Any = None) -> None:
