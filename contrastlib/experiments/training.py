@@ -170,10 +170,8 @@ def finetunable(name: str, class_names: Sequence[str], *, weights: str | Path | 
     """
     load = partial(models.load, name, weights=weights, device=device, **preprocessing)
     with seeded(seed, _HEAD):
-        if weights is None:
-            return load(class_names=class_names)
         try:
-            loaded = load(class_names=class_names) if Path(weights).suffix else load()
+            loaded = load(class_names=class_names) if weights is None or Path(weights).suffix else load()
         except WeightsError as mismatch:
             try:  # the file may be a copy of the library's own weights, with their classes
                 loaded = load()
@@ -305,7 +303,7 @@ class Loader(Dataset[tuple[Tensor, int]]):
     def __init__(self, data: ImageDataset, transform: T.Compose, *, workers: int | None = 0, in_memory: bool = False,
                  seed: int = 0) -> None:
         if not len(data):
-            raise ValueError(f"the split {data.split} of {data.name} has no images to evaluate on or train with")
+            raise ValueError(f"the split {data.split} of {data.name} has no images to evaluate on or to train on")
         self.data, self.transform, self.in_memory, self.seed = data, transform, in_memory, seed
         self.workers = 0 if in_memory else min(4, (os.cpu_count() or 1) - 1) if workers is None else workers
         self._image = cache(self._read) if in_memory else self._read
