@@ -92,7 +92,7 @@ def parser(door: str = "") -> argparse.ArgumentParser:
     examples = [line for line in (__doc__ or "").splitlines() if f"{place} " in line]
     looks: dict[str, Any] = {"epilog": "\n".join(["examples:", *examples]),
                              "formatter_class": argparse.RawDescriptionHelpFormatter}
-    about = _plain(DOORS[door]).partition("\n\n")[0]
+    about = _plain(DOORS[door]).partition("\n\nArgs:")[0]
     top = argparse.ArgumentParser(prog=f"python {place}", description=about, **looks)
     if door == "training":
         from contrastlib.experiments.training import Recipe
@@ -504,7 +504,8 @@ def train(*, dataset: str, model: str, weights: str = "default", recipe: str = "
           input_size: int | None = None, crop: bool | None = None, **changes: Any) -> None:
     """Train all layers of a network on a data set, by default as the papers do.
 
-    What is done is kept after every epoch; the same command goes on where it was interrupted.
+    After every epoch its folder keeps what is done: checkpoint.pt, best.safetensors, last.safetensors and record.json.
+    The same command goes on where it was interrupted.
 
     Args:
         dataset: cub200, food101, imagenet, imagenette or drawn_birds

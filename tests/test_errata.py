@@ -77,7 +77,7 @@ def test_a_measured_number_is_compared_by_a_test(number):
 
 def functions_of_published() -> dict[str, object]:
     return {name: value for name, value in vars(published).items()
-            if inspect.isfunction(value)}
+            if inspect.isfunction(value) and value.__module__ == published.__name__ and not name.startswith("_")}
 
 
 @pytest.mark.parametrize("name", functions_of_published())

@@ -479,7 +479,7 @@ def test_a_process_that_waits_says_for_whom(monkeypatch):
     first, second = (runner.Processes(rank, 2, rank, board) for rank in (0, 1))
     late = threading.Timer(0.5, second.wait, ["to compute its share"])
     late.start()
-    with pytest.warns(runner.WaitingWarning, match=r"process 0 has waited 0 s for process 1 to compute its share"):
+    with pytest.warns(RuntimeWarning, match=r"process 0 has waited 0 s for process 1 to compute its share"):
         first.wait("to compute its share")
     assert first.from_first(lambda: ["key", [1, 2]], "to open the run") == ["key", [1, 2]]
     assert second.from_first(list, "to open the run") == ["key", [1, 2]]

@@ -235,16 +235,13 @@ def test_bins_and_fits_of_norms(form):
                            "the review's fit, of another network (VGG-16): 4.25 + 0.186 y + 0.00883 y²"]
 
 
-def test_single_points_and_no_published_fit():
-    (ax,) = plotting.norms(norm_rows(), points=([-4, 12], [1, 2]), published=None).axes
-    points, _, ours = ax.lines
-    assert points.get_xydata().tolist() == [[-4, 1], [12, 2]]
-    assert points.get_color() == plotting.FAINT
-    assert (ours.get_xdata()[0], ours.get_xdata()[-1]) == (-4, 12)
+def test_no_published_fit():
+    (ax,) = plotting.norms(norm_rows(), published=None).axes
+    _, ours = ax.lines
+    assert (ours.get_xdata()[0], ours.get_xdata()[-1]) == (-2, 10)
 
 
 @pytest.mark.parametrize(("rows", "options", "message"), [
-    (norm_rows(), {"points": ([1, 2], [1])}, "as many logits as norms, got 2 and 1"),
     (norm_rows(("fit",)), {}, "no rows have kind 'bin'; there are: fit"),
     ([r for r in norm_rows() if r["name"] != "linear"], {}, "no rows have name 'linear'; there are: constant, quadr"),
 ])
@@ -284,7 +281,7 @@ def test_measures_stand_in_the_middle_of_their_bins(form):
     assert not figure.axes[1].texts  # a line alone is named by its panel
     (above,) = figure.axes[0].child_axes
     shown = dict(zip((tick.get_text() for tick in above.get_xticklabels()), above.get_xticks()))
-    assert shown["0.9"] == pytest.approx(math.log(9))
+    assert shown["p = 0.9"] == pytest.approx(math.log(9))
     assert not clipped(figure)
 
 

@@ -353,7 +353,7 @@ class _Reader(TorchFunctionMode):
             return multi_head(given, self._attend)
         output = func(*args, **(kwargs or {}))
         if getattr(func, "__name__", "") == "softmax" and output.ndim > 2 and output.shape[-1] == output.shape[-2]:
-            self.left_out[self.running[-1] if self.running else "the classifier"] = output.shape[-1]
+            self.left_out[(self.running or [""])[-1] or "the network itself"] = output.shape[-1]
         return output
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, scale: float, mask: Tensor | None = None,

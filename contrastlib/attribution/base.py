@@ -25,7 +25,7 @@ class BaseAttribution(ABC):
     """How the gradient of a score becomes a signed relevance map: what all attributions have in common.
 
     The model is left as it was found: mode, gradients, hooks, statistics. It works under ``torch.no_grad()`` and
-    autocast and with frozen parameters.
+    autocast and with frozen parameters, and threads may share a network.
     """
 
     name: str

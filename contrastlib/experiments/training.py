@@ -269,9 +269,14 @@ def seeded(*numbers: int) -> Iterator[None]:
         yield
 
 
-def paper_augmentation(size: tuple[int, int]) -> T.Compose:
-    """The original's augmentation (wang2022why, its ``dataset.py``), in its order; (H, W) was 224 x 224."""
-    return T.Compose([
+def transform(classifier: Classifier, augmentation: str = "none") -> T.Compose:
+    """From a PIL picture to the classifier's input in bytes (3, H, W); what works on batches is no part of it."""
+    size = classifier.input_size
+    if augmentation == "crops_and_flips":
+        return T.Compose([T.RandomResizedCrop(size, scale=(0.35, 1.0)), T.RandomHorizontalFlip(), T.PILToTensor()])
+    if augmentation != "paper":
+        return T.Compose([classifier.recipe.apply, _bytes])
+    return T.Compose([  # the original's (wang2022why, its dataset.py), in its order
         T.RandomHorizontalFlip(),
         T.RandomVerticalFlip(),
         T.RandomRotation(30),
@@ -282,16 +287,6 @@ def paper_augmentation(size: tuple[int, int]) -> T.Compose:
         T.RandomGrayscale(0.2),
         T.RandomApply([T.GaussianBlur(3, sigma=(0.1, 2.0))], p=0.2),
         T.PILToTensor()])
-
-
-def transform(classifier: Classifier, augmentation: str = "none") -> T.Compose:
-    """From a PIL picture to the classifier's input in bytes (3, H, W); what works on batches is no part of it."""
-    size = classifier.input_size
-    if augmentation == "paper":
-        return paper_augmentation(size)
-    if augmentation == "crops_and_flips":
-        return T.Compose([T.RandomResizedCrop(size, scale=(0.35, 1.0)), T.RandomHorizontalFlip(), T.PILToTensor()])
-    return T.Compose([classifier.recipe.apply, _bytes])
 
 
 def _bytes(images: Tensor) -> Tensor:
@@ -431,15 +426,11 @@ def averaged(classifier: Classifier, decay: float) -> AveragedModel:
 
     The decay rises to its value, so that an average of few steps is not mostly the beginning.
     """
-    def average(old: Any, new: Any, _: Any) -> None:
+    def average(old: Tensor, new: Tensor, _: object) -> Tensor:
         n = int(ema.n_averaged)  # on the CPU, where nobody waits for it
-        for mean, now in zip(old, new):
-            if mean.is_floating_point():
-                mean.lerp_(now, 1 - min(decay, n / (9 + n)))
-            else:
-                mean.copy_(now)
+        return old.lerp(new, 1 - min(decay, n / (9 + n))) if old.is_floating_point() else new
 
-    ema = AveragedModel(classifier, multi_avg_fn=average, use_buffers=True).eval()
+    ema = AveragedModel(classifier, avg_fn=average, use_buffers=True).eval()
     ema.n_averaged.fill_(1)  # the weights at the beginning count as the first
     return ema
 
@@ -692,23 +683,15 @@ class _Training:
         if best is self.history[-1]:
             self._export(BEST)
 
-    def _epoch(self, number: int, callback: Callback, progress: bool) -> dict[str, Any]:
-        began = time.perf_counter()
-        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
-            torch.manual_seed(seed_of(self.recipe.seed, number, _NOISE))
-            loss, accuracy = self._pass(number, callback, progress)
-        held_out = evaluate(self.measured, self.loaders[self.record["held_out"]], self.recipe.batch_size)
-        self._check(held_out.loss, number, "measuring")
-        return {"epoch": number, "loss": loss, "train_accuracy": accuracy, "held_out_loss": held_out.loss,
-                "held_out_accuracy": held_out.accuracy, "seconds": round(time.perf_counter() - began, 3)}
-
-    def _pass(self, epoch: int, callback: Callback, progress: bool) -> tuple[float, float]:
-        loader = self.loaders["training"]
-        order = shuffled(len(loader.data), self.recipe.batch_size, self.recipe.seed, epoch)
-        self.classifier.train()
+    def _epoch(self, epoch: int, callback: Callback, progress: bool) -> dict[str, Any]:
+        began, loader, recipe = time.perf_counter(), self.loaders["training"], self.recipe
+        order = shuffled(len(loader.data), recipe.batch_size, recipe.seed, epoch)
         (loss, right), seen = torch.zeros(2, device=self.device), 0
-        with tqdm(loader.batches(order, self.device, epoch), f"epoch {epoch}", len(order), leave=False,
-                  disable=None if progress else True) as bar:
+        self.classifier.train()
+        with (torch.random.fork_rng([self.device] if self.device.type == "cuda" else []),
+              tqdm(loader.batches(order, self.device, epoch), f"epoch {epoch}", len(order), leave=False,
+                   disable=None if progress else True) as bar):
+            torch.manual_seed(seed_of(recipe.seed, epoch, _NOISE))
             for step, (images, labels) in enumerate(bar, 1):
                 mean, logits = self._step(self._inputs(images, epoch, step), labels)
                 seen += len(labels)
@@ -719,7 +702,11 @@ class _Training:
                     bar.set_postfix(loss=f"{loss.item() / seen:.3f}")
                 callback.stepped(epoch, step, len(order))
         self.classifier.eval()
-        return loss.item() / seen, right.item() / seen
+        held_out = evaluate(self.measured, self.loaders[self.record["held_out"]], recipe.batch_size)
+        self._check(held_out.loss, epoch, "measuring")
+        return {"epoch": epoch, "loss": loss.item() / seen, "train_accuracy": right.item() / seen,
+                "held_out_loss": held_out.loss, "held_out_accuracy": held_out.accuracy,
+                "seconds": round(time.perf_counter() - began, 3)}
 
     def _inputs(self, images: Tensor, epoch: int, step: int) -> Tensor:
         images = images.to(self.classifier.mean.dtype) / 255

@@ -314,14 +314,8 @@ def _metric_colour(metric: str) -> str:
 
 def _write_probabilities(ax: Axes) -> None:
     """The probabilities that belong to the log-odds, above the panel."""
-    low, high = ax.get_xlim()
-    kept: dict[float, str] = {}
-    for p in _CHANCES:
-        odds = log(p / (1 - p))
-        if low <= odds <= high and all(odds - other > 0.25 * (high - low) for other in kept):
-            kept[odds] = f"{p:g}" if kept else f"p = {p:g}"
     above = ax.secondary_xaxis("top")
-    above.set_xticks(list(kept), list(kept.values()))
+    above.set_xticks([log(p / (1 - p)) for p in _CHANCES], [f"p = {p:g}" for p in _CHANCES])
     above.tick_params(labelsize=7, labelcolor=FAINT, color=FAINT, length=2)
     above.spines["top"].set(visible=True, color="#dddddd")
 
@@ -331,13 +325,12 @@ def _write_probabilities(ax: Axes) -> None:
 _NORMS = ("kind", "name", "at", "value", "low", "high")
 
 
-def norms(rows: pd.DataFrame, *, points: tuple[ArrayLike, ArrayLike] | None = None,
-          published: Sequence[float] | None = PUBLISHED_NORMS, width: float = WIDTH, **where: object) -> Figure:
+def norms(rows: pd.DataFrame, *, published: Sequence[float] | None = PUBLISHED_NORMS, width: float = WIDTH,
+          **where: object) -> Figure:
     """Norm of a logit's gradient against the logit: bins, their 10-90 % range, and second-degree fits.
 
     Args:
         rows: of ``logit_norm.csv``, of one run.
-        points: logits (P,) and norms (P,) of single explanations, drawn faintly.
         published: constant, linear and quadratic term of another network's fit; None for no such curve.
         width: inches.
         where: further columns that pick the rows, such as ``classifier="birds_vgg"``.
@@ -346,24 +339,17 @@ def norms(rows: pd.DataFrame, *, points: tuple[ArrayLike, ArrayLike] | None = No
         the figure.
 
     Raises:
-        ValueError: a column is missing, nothing has these values, the rows are of several runs or lack bins or a
-            term of the fit, or the points are not as many logits as norms.
+        ValueError: a column is missing, nothing has these values, or the rows are of several runs or lack bins or a
+            term of the fit.
     """
     table = chosen(rows, _NORMS, where)
     bins, fit_rows = pick(table, kind="bin"), pick(table, kind="fit")
     bins = bins.assign(at=floats(bins["at"])).sort_values("at")
     terms = [pick(fit_rows, name=name)["value"].iloc[0] for name in ("constant", "linear", "quadratic")]
-    logits, sizes = (np.asarray(part, float).reshape(-1) for part in points or ((), ()))
-    if logits.shape != sizes.shape:
-        raise ValueError(f"points must be as many logits as norms, got {len(logits)} and {len(sizes)}")
-    ends = [*logits, *bins["at"]]
-    over = np.linspace(min(ends), max(ends), 200)
+    over = np.linspace(bins["at"].min(), bins["at"].max(), 200)
     with style():
         figure = page(width=width)
         ax = figure.add_subplot()
-        if points is not None:
-            ax.plot(logits, sizes, ".", color=FAINT, alpha=0.25, markersize=3, markeredgewidth=0, zorder=1,
-                    label="single explanations", rasterized=True)
         ax.fill_between(bins["at"], bins["low"], bins["high"], color=AGAINST, alpha=0.16, linewidth=0,
                         label="10–90 % of the norms in a bin")
         ax.plot(bins["at"], bins["value"], "o", color=AGAINST, markersize=4.5, markeredgecolor="white",
