@@ -92,7 +92,7 @@ def parser(door: str = "") -> argparse.ArgumentParser:
     examples = [line for line in (__doc__ or "").splitlines() if f"{place} " in line]
     looks: dict[str, Any] = {"epilog": "\n".join(["examples:", *examples]),
                              "formatter_class": argparse.RawDescriptionHelpFormatter}
-    about = _plain(DOORS[door]).partition("\n\n")[0]
+    about = _plain(DOORS[door]).partition("\n\nArgs:")[0]
     top = argparse.ArgumentParser(prog=f"python {place}", description=about, **looks)
     if door == "training":
         from contrastlib.experiments.training import Recipe
@@ -242,19 +242,17 @@ def explain(photo: str, *, model: str = "tf_efficientnet_lite0", weights: str = 
     name, image = _photograph(photo)
     picture = _picture(output or f"{name}-why.png", photo)
     from contrastlib import attribution, plotting
-    from contrastlib import contrast as contrasts
+    from contrastlib.contrast import by_name, original
 
-    if kind == "tempered":
-        contrasts.by_name(kind, temperature=temperature)
+    asked = None if foil else by_name(kind, temperature=temperature)
     classifier = _network(model, weights, device, input_size=input_size, class_names=_names(classes))
     pixels = classifier.prepare(image)
     ranked = classifier.top(pixels, k=classifier.num_classes)[0]
     explained = ranked[0][0] if target is None else classifier.index(target)
     foils = [classifier.index(name) for name in foil]
-    asked = contrasts.by_name(kind, foils=foils or None, temperature=temperature)
     options = {"layer": layer} if layer else {}
     maps = [getattr(attribution, method)(classifier, pixels, explained, score, **options)[0, 0].cpu()
-            for score in (contrasts.original, asked)]
+            for score in (original, asked or by_name(kind, foils=foils))]
     why = f"why {plotting.shorten(classifier.class_name(explained), 32)}"
     rivals = plotting.shorten(", ".join(map(classifier.class_name, foils)), 32) or RIVALS.get(kind, "the others")
     dial = "" if temperature is None else f", T = {temperature:g}"
@@ -506,7 +504,8 @@ def train(*, dataset: str, model: str, weights: str = "default", recipe: str = "
           input_size: int | None = None, crop: bool | None = None, **changes: Any) -> None:
     """Train all layers of a network on a data set, by default as the papers do.
 
-    What is done is kept after every epoch; the same command goes on where it was interrupted.
+    After every epoch its folder keeps what is done: checkpoint.pt, best.safetensors, last.safetensors and record.json.
+    The same command goes on where it was interrupted.
 
     Args:
         dataset: cub200, food101, imagenet, imagenette or drawn_birds
