@@ -34,7 +34,7 @@ def load(path: str | Path) -> pd.DataFrame:
         path: a CSV file with a header.
 
     Returns:
-        a row for each line: measured columns as float64, NaN where a cell is empty; ``n`` as int64; all others as text.
+        for each line a row; measured columns are float64, NaN where a cell is empty, ``n`` is int64, the rest is text.
 
     Raises:
         FileNotFoundError: there is no such file.

@@ -35,7 +35,7 @@ def values(classifier, batch):
 
 def test_every_method_has_every_block_and_contrast(values):
     found = set(values)
-    methods = [*coherence.PLACES, *coherence.ROLLOUTS, *coherence.RELEVANCES, "full_grad"]
+    methods = [*coherence.PLACES, *coherence.THROUGH_ATTENTION, "full_grad"]
     expected = {(target, method, str(block), score) for target in ("t1", "t2") for method in methods
                 for block in range(4) for score in coherence.CONTRASTS}
     # Nothing reads the patches behind the last block, and the length of those before it.

@@ -6,7 +6,8 @@ import torch
 from networks import Tiny, images, seeded
 from torch import nn
 
-from contrastlib import models
+from contrastlib import contrast, models
+from contrastlib.attribution import grad_cam
 from contrastlib.data import photographs
 from contrastlib.models import Classifier, UnknownNameError
 
@@ -115,6 +116,65 @@ def test_other_outputs_get_a_clear_error(wrap, message):
         Classifier(Returns(wrap).eval())(images())
 
 
+@pytest.mark.parametrize("wrap", [lambda y: (y, y), lambda y: [y, y], lambda y: {"scores": y}])
+@pytest.mark.parametrize("ask", [
+    lambda c, _: c.layers(), lambda c, _: c.num_classes, lambda c, _: c.index(2), lambda c, _: c.class_name(2),
+    lambda c, x: c.top(x, 1), lambda c, x: grad_cam(c, x, 0),
+])
+def test_whoever_asks_first_hears_the_same(wrap, ask):
+    with pytest.raises(ValueError, match=r"Returns must return logits .* it returned a (tuple|list|dict)"):
+        ask(Classifier(Returns(wrap).eval(), input_size=8), images())
+
+
+def test_one_logit_is_refused_with_what_would_be_right():
+    one = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 1)).eval()
+    x = images(dtype=torch.float32)
+    with pytest.raises(ValueError, match=r"returned one logit, .* torch.cat\(\[y, torch.zeros_like\(y\)\], 1\)"):
+        Classifier(one, input_size=8)(x)
+
+    class Both(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one = one
+
+        def forward(self, x):
+            y = self.one(x)
+            return torch.cat([y, torch.zeros_like(y)], 1)
+
+    two = Classifier(Both().eval(), input_size=8, mean=0, std=1, class_names=("yes", "no"))
+    torch.testing.assert_close(two(x).softmax(-1)[:, :1], one(x).sigmoid())
+    torch.testing.assert_close(contrast.weighted(two(x), torch.zeros(3, dtype=torch.long)), one(x)[:, 0])
+
+
+@pytest.mark.parametrize("last", [nn.Softmax(-1), nn.Sigmoid()])
+def test_probabilities_are_no_logits(last):
+    logits, x = seeded(Tiny), images(dtype=torch.float32)
+    ends = Classifier(nn.Sequential(logits, last).eval(), input_size=8)
+    word = type(last).__name__.lower()
+    for ask in (lambda: ends(x), lambda: ends.top(x, 1), lambda: grad_cam(ends, x, 0, layer="0.last"), ends.layers):
+        with pytest.raises(ValueError, match=f"ends in {word}: it returned probabilities, not logits"):
+            ask()
+    assert Classifier(nn.Sequential(logits, nn.LogSoftmax(-1)).eval(), input_size=8)(x).max() < 0
+
+
+def test_logits_between_0_and_1_are_logits():
+    between = Classifier(Returns(lambda y: y * 0.5).eval(), mean=0, std=1)
+    torch.testing.assert_close(between(images()), images().mean((2, 3)).float() * 0.5, check_dtype=False)
+
+
+@pytest.mark.parametrize("channels", [1, 4, 16])
+def test_networks_for_other_than_rgb_are_refused_by_their_channels(channels):
+    network = nn.Sequential(nn.Conv2d(channels, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)).eval()
+    with pytest.raises(ValueError, match=f"layer '0' takes {channels} channels and gets 3: .*RGB"):
+        _ = Classifier(network, input_size=8).num_classes
+    with pytest.raises(ValueError, match=rf"must be \(N, 3, H, W\), got shape \(2, {channels}, 8, 8\)"):
+        Classifier(network, input_size=8)(torch.rand(2, channels, 8, 8))
+
+
+def test_mean_and_std_keep_the_digits_of_a_double_network():
+    assert Classifier(Tiny().double()).mean.flatten().tolist() == [0.485, 0.456, 0.406]
+
+
 def test_a_wrong_number_of_class_names_is_found():
     wrapped = Classifier(seeded(Tiny), class_names=NAMES[:4], input_size=8)
     with pytest.raises(ValueError, match="6 logits for 4 class names"):
@@ -156,6 +216,17 @@ def test_an_unknown_class_gets_a_clear_error(classifier, bad, error, message):
 
 def test_classes_named_by_digits_go_by_their_names():
     assert Classifier(seeded(Tiny), class_names=("5", "4", "3", "2", "1", "0"), input_size=8).index("5") == 0
+
+
+def test_names_by_index_go_by_their_indices():
+    for names in ({2: "elm", 0: "oak", 1: "ash"}, {"0": "oak", "2": "elm", "1": "ash"}):
+        assert Classifier(Tiny(3), class_names=names).class_names == ("oak", "ash", "elm")
+    assert Classifier(Tiny(3), class_names=[10, 20, 30]).class_names == ("10", "20", "30")
+    for names in ({"oak": 0, "ash": 1}, {1: "oak", 2: "ash"}):
+        with pytest.raises(ValueError, match="from the indices 0 to C - 1 to the names, got keys such as"):
+            Classifier(Tiny(2), class_names=names)
+    with pytest.raises(TypeError, match="one name per logit, got 'oak'"):
+        models.load("birds_vgg", class_names="oak")
 
 
 def test_classes_without_names():

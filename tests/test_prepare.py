@@ -83,6 +83,18 @@ def test_a_photograph_held_upright_is_turned(tmp_path):
     assert seen[16:].max() == 0
 
 
+@pytest.mark.parametrize("size", [16, (16, 24)])
+@pytest.mark.parametrize("turn", [lambda a: a, lambda a: a.transpose(1, 0, 2)])
+def test_of_a_strip_the_middle_is_kept_without_resizing_it_all(size, turn):
+    strip = turn(noise(2000, 20))
+    wrapped = classifier(input_size=size, resize=40)
+    whole = transforms.Compose([transforms.Resize(40), transforms.CenterCrop(size), transforms.ToTensor()])
+    for form in (strip, strip / 255):
+        assert (wrapped.prepare(form) - whole(Image.fromarray(strip))[None]).abs().max() < 2.5 / 255
+    endless = Image.fromarray(turn(noise(200_000, 1)))  # resized as a whole: 40 x 8,000,000 pixels
+    assert wrapped.prepare(endless).shape == wrapped.prepare(strip).shape
+
+
 def test_bicubic_overshoot_stays_in_range():
     edge = torch.zeros(3, 20, 20)
     edge[..., 10:] = 1

@@ -1,5 +1,6 @@
 """Predictions of a data set, kept on disk and never trusted when damaged; and rules that choose images from them."""
 
+import json
 import math
 import os
 import warnings
@@ -18,6 +19,8 @@ from contrastlib.experiments import selection
 from contrastlib.experiments.selection import CacheWarning, Predictions, predict, select
 from contrastlib.experiments.shards import ShardWarning
 from contrastlib.models import Classifier
+
+ROOT = Path(__file__).parents[1]
 
 
 class Greys(ImageDataset):
@@ -192,7 +195,7 @@ def test_anything_that_changes_the_logits_is_noticed(cache, monkeypatch):
         (classifier(1, 3, 2, std=(1, 1, 2)), dataset), (classifier(1, 3, 2, interpolation="bicubic"), dataset),
         (classifier(1, 3, 2, input_size=5), dataset), (classifier(1, 3, 2, name="other"), dataset),
         (classifier(1, 3, 2), greys(0, 51, 254)), (classifier(1, 3, 2), dataset.subset([1, 0, 2])),
-        (classifier(1, 3, 2), dataset.subset([0, 1])), (classifier(1, 3, 2).double(), dataset)]
+        (classifier(1, 3, 2), dataset.subset([0, 2])), (classifier(1, 3, 2).double(), dataset)]
     for k, (network, images) in enumerate(changed, 2):
         predict(network, images)
         assert len(list(cache.iterdir())) == k
@@ -206,10 +209,20 @@ def test_anything_that_changes_the_logits_is_noticed(cache, monkeypatch):
     assert network.model.seen == 6
 
 
+@pytest.mark.parametrize("name", ["birds_vgg", "birds_vit"])
+def test_a_network_has_the_fingerprint_that_stands_beside_its_rows(name):
+    """As the runner has it: frozen, in another memory layout."""
+    about = json.loads((ROOT / "book/results/gradient_sign.json").read_text(encoding="utf8"))
+    (made,) = [made for group, made in about.items() if group.startswith(f"{name}, ")]
+    network = models.load(name).requires_grad_(False)
+    assert selection.fingerprint(network) == made["classifier"]
+    assert selection.fingerprint(network.to(memory_format=torch.channels_last)) == made["classifier"]
+
+
 def test_buffers_and_layers_count_too():
     def wrapped(*layers):
         return Classifier(nn.Sequential(Linear(1, 3, 2), *layers).eval(), input_size=4, mean=0, std=1, crop=False,
-                          class_names="abc", name="wrapped")
+                          class_names=tuple("abc"), name="wrapped")
 
     norms = [nn.BatchNorm1d(3), nn.BatchNorm1d(3)]
     norms[1].running_mean += 1

@@ -26,7 +26,6 @@ from contrastlib.experiments.training import (
     named_recipe,
     new_head,
     optimiser,
-    paper_augmentation,
     rate,
     shuffled,
     train,
@@ -83,7 +82,7 @@ def test_a_recipe_that_cannot_be_is_refused(changes, told):
 
 def test_the_papers_augmentations_stand_in_their_order():
     """Wang & Wang's dataset.py, line by line."""
-    steps = paper_augmentation((224, 224)).transforms
+    steps = transform(Classifier(nn.Identity()), "paper").transforms
     assert [type(step) for step in steps] == [
         T.RandomHorizontalFlip, T.RandomVerticalFlip, T.RandomRotation, T.ColorJitter, T.RandomAffine,
         T.RandomResizedCrop, T.RandomPerspective, T.RandomGrayscale, T.RandomApply, T.PILToTensor]

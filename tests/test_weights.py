@@ -68,14 +68,28 @@ def test_a_file_gives_back_the_network(network, stored):
     assert not loaded.training
 
 
-@pytest.mark.parametrize("wrap", [
-    lambda s: s, lambda s: {"state_dict": s, "epoch": 3}, lambda s: {"model": s},
-    lambda s: {f"module.{k}": v for k, v in s.items()},
+def under(prefix, state):
+    return {f"{prefix}{k}": v for k, v in state.items()}
+
+
+def zeros(state):
+    return {k: torch.zeros_like(v) for k, v in state.items()}
+
+
+@pytest.mark.parametrize(("file", "wrap"), [
+    ("plain.pth", lambda s: s), ("wrapped.pt", lambda s: {"state_dict": s, "epoch": 3}),
+    ("wrapped.bin", lambda s: {"model": s}), ("parallel.pth.tar", lambda s: {"state_dict": under("module.", s)}),
+    ("compiled.pth", lambda s: under("_orig_mod.", s)),
+    ("lightning.ckpt", lambda s: {"state_dict": {**under("model.", s), "loss.weight": torch.ones(3)}, "epoch": 3,
+                                  "pytorch-lightning_version": "2.5", "hyper_parameters": {"lr": 0.1}}),
+    ("timm.pth.tar", lambda s: {"state_dict": zeros(s), "state_dict_ema": s, "arch": "shufflenet"}),
+    ("averaged.pth", lambda s: {"model": zeros(s),
+                                "model_ema": {"n_averaged": torch.tensor(5), **under("module.", s)}}),
 ])
-def test_files_of_training_scripts_are_understood(network, tmp_path, wrap):
-    torch.save(wrap(network.state_dict()), tmp_path / "trained.pth")
+def test_files_of_training_scripts_are_understood(network, tmp_path, file, wrap):
+    torch.save(wrap(network.state_dict()), tmp_path / file)
     again = torchvision.models.shufflenet_v2_x0_5(num_classes=7)
-    fit_weights(again, read_weights(tmp_path / "trained.pth"))
+    fit_weights(again, read_weights(tmp_path / file))
     assert all(torch.equal(v, network.state_dict()[k]) for k, v in again.state_dict().items())
 
 
@@ -86,6 +100,17 @@ def test_half_precision_is_widened(network, tmp_path, dtype):
     loaded = shufflenet(weights=tmp_path / "half.safetensors", num_classes=7)
     assert {p.dtype for p in loaded.parameters()} == {torch.float32}
     assert torch.equal(loaded.model.fc.weight, half["fc.weight"].float())
+
+
+@pytest.mark.parametrize(("tensor", "found"), [
+    (torch.ones(7, 1024, dtype=torch.int8), "torch.int8"), (torch.ones(7, 1024, dtype=torch.bool), "torch.bool"),
+    (torch.ones(7, 1024, dtype=torch.complex64), "torch.complex64"),
+    (torch.full((7, 1024), torch.nan), "torch.float32"), (torch.full((7, 1024), torch.inf), "torch.float32"),
+])
+def test_what_are_no_finite_numbers_is_refused_by_name(network, tmp_path, tensor, found):
+    torch.save({**network.state_dict(), "fc.weight": tensor}, tmp_path / "other.pth")
+    with pytest.raises(WeightsError, match=rf"finite numbers of floating point, which fc.weight \({found}\) are not"):
+        shufflenet(weights=tmp_path / "other.pth", num_classes=7)
 
 
 def test_the_digest_is_checked(stored):

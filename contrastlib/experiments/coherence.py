@@ -1,8 +1,8 @@
 """Where maps of a transformer lie, block by block: on the bird, on the parts that tell species apart, or nowhere."""
 
 import re
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,7 +14,6 @@ from contrastlib import contrast, evaluation, relevance
 from contrastlib.attribution import (
     AttentionRelevance,
     AttentionRollout,
-    Attentions,
     attentions,
     full_grad,
     grad_cam,
@@ -24,7 +23,7 @@ from contrastlib.attribution import (
 from contrastlib.contrast import Contrast
 from contrastlib.data.birds import CODES, SPECIES, telling_parts
 from contrastlib.experiments.experiment import Batch, Experiment, Setting, Values, best_two
-from contrastlib.models import Classifier, Layout
+from contrastlib.models import Classifier
 
 CONTRASTS: dict[str, Contrast] = {"original": contrast.original, "weighted": contrast.weighted}
 METRICS = ("positive share on the bird", "positive share on the telling parts", "largest value on the bird",
@@ -55,8 +54,8 @@ FAMILIES = (Family(r"blocks\.(\d+)", "patch_embed", "norm1", "attn"),
             Family(r"encoder\.layers\.encoder_layer_(\d+)", "conv_proj", "ln_1", "self_attention"))
 """timm's, and torchvision's."""
 
-ROLLOUTS = {"rollout": AttentionRollout(), "rollout relu": AttentionRollout(relu=True)}
-RELEVANCES = {"relevance": AttentionRelevance(), "relevance signed": AttentionRelevance(relu=False)}
+THROUGH_ATTENTION = {"rollout": AttentionRollout(), "rollout relu": AttentionRollout(relu=True),
+                     "relevance": AttentionRelevance(), "relevance signed": AttentionRelevance(relu=False)}
 
 
 def measure(classifier: Classifier, batch: Batch, setting: Setting) -> Values:
@@ -92,7 +91,9 @@ def all_maps(classifier: Classifier, images: Tensor, target: Tensor, score: Cont
     yield from _at_layers(classifier, images, target, score, {
         (method, block): family.inside(name, part)
         for method, (part, _) in PLACES.items() for block, name in blocks.items()})
-    yield from _through_attention(read)
+    for block in range(len(read.probabilities)):
+        for method, attribute in THROUGH_ATTENTION.items():
+            yield method, str(block), attribute.from_attentions(read, block)
     terms = full_grad.terms(classifier, images, target, score)
     for block, name in blocks.items():
         own = [term for owner, term in terms.placed.items() if owner.startswith(f"{name}.")]
@@ -105,13 +106,7 @@ def all_maps(classifier: Classifier, images: Tensor, target: Tensor, score: Cont
 
 
 def transformer(classifier: Classifier) -> tuple[Family, dict[int, str]]:
-    """The blocks of a transformer.
-
-    Args:
-        classifier: the transformer, of timm or torchvision.
-
-    Returns:
-        how its parts are named, and its blocks: number, from 0, to dotted name.
+    """How a transformer's parts are named, and its blocks: number, from 0, to dotted name.
 
     Raises:
         ValueError: the network has none.
@@ -125,38 +120,22 @@ def transformer(classifier: Classifier) -> tuple[Family, dict[int, str]]:
                      "... and torchvision's as encoder.layers.encoder_layer_0, ...")
 
 
-@contextmanager
-def outputs_of(classifier: Classifier, names: Iterable[str]) -> Iterator[dict[str, Tensor]]:
-    """What the named modules give in a pass, by name; of torchvision's attention, which gives two things, the first."""
-    outputs: dict[str, Tensor] = {}
-
-    def keep(name: str, _module: object, _args: object, output: Tensor | tuple[Tensor, ...]) -> None:
-        outputs[name] = output if isinstance(output, Tensor) else output[0]
-
-    with ExitStack() as hooks:
-        for name in dict.fromkeys(names):
-            hooks.enter_context(classifier.model.get_submodule(name).register_forward_hook(partial(keep, name)))
-        yield outputs
-
-
-def _through_attention(read: Attentions) -> Iterator[tuple[str, str, Tensor]]:
-    for block in range(len(read.probabilities)):
-        for name, rollout in ROLLOUTS.items():
-            yield name, str(block), rollout.rollout(read, block)
-        for name, method in RELEVANCES.items():
-            yield name, str(block), method.relevance(read, block)
-
-
 def _at_layers(classifier: Classifier, images: Tensor, target: Tensor, score: Contrast,
                places: dict[tuple[str, int], str]) -> Iterator[tuple[str, str, Tensor]]:
     """The maps at all layers from one pass; a layer has none that gets no gradient, or at which a rule cancels."""
-    with outputs_of(classifier, places.values()) as outputs, torch.enable_grad():
+    outputs: dict[str, Tensor] = {}
+
+    def keep(name: str, _module: object, _args: object, output: Tensor | tuple[Tensor, ...]) -> None:
+        outputs[name] = output if isinstance(output, Tensor) else output[0]  # torchvision's attention gives two things
+
+    with ExitStack() as hooks, torch.enable_grad():
+        for name in dict.fromkeys(places.values()):
+            hooks.enter_context(classifier.model.get_submodule(name).register_forward_hook(partial(keep, name)))
         logits = classifier(images.detach().clone().requires_grad_())
         gradients = torch.autograd.grad(score(logits, target).sum(), list(outputs.values()))
-    size = (images.shape[-2], images.shape[-1])
     of_layer = dict(zip(outputs, gradients))
     for (method, block), name in places.items():
-        layout: Layout = classifier.read_as(outputs[name].shape, size)
+        layout = classifier.read_as(outputs[name].shape, (images.shape[-2], images.shape[-1]))
         activation, gradient = layout.to_map(outputs[name].detach()), layout.to_map(of_layer[name])
         _, rule = PLACES[method]
         if gradient.any() and not rule.cancels(activation, gradient):

@@ -67,9 +67,8 @@ class Setting:
             raise ValueError(f"the limit must be at least 1, got {self.limit}")
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields as JSON holds them; the input size only where it is set, as runs have been noted without it."""
-        fields = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
-        return {name: value for name, value in fields.items() if name != "input_size" or value is not None}
+        """The fields as JSON holds them."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
     @property
     def group(self) -> dict[str, str]:

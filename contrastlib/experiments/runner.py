@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import pandas as pd
 import torch
@@ -33,15 +33,10 @@ _ADVICE = ("give another folder (--output), begin anew in this one (--restart), 
            "same (--accept-changes), which the rows' provenance will say")
 _PATIENCE = 30.0  # seconds that a process waits for another before it says so
 _RUNS = itertools.count()  # of this process, which all processes begin in the same order
-_T = TypeVar("_T")
 
 
 class ChangedRunError(ValueError):
     """A folder holds another run, or one of a changed network, data set, setting or code; says what differs."""
-
-
-class WaitingWarning(UserWarning):
-    """A process waits for another one, which may hang."""
 
 
 def run(experiment: Experiment, setting: Setting, folder: str | Path, *, classifier: Classifier | None = None,
@@ -92,12 +87,11 @@ def run(experiment: Experiment, setting: Setting, folder: str | Path, *, classif
 
 def load_classifier(setting: Setting, dataset: ImageDataset, device: torch.device) -> Classifier:
     """The classifier of a setting, in evaluation mode, frozen, in the memory layout that is quicker."""
-    stated = {"crop": setting.crop, "input_size": setting.input_size}
-    options: dict[str, Any] = {name: value for name, value in stated.items() if value is not None}
-    weights: str | None = None if setting.weights == "none" else setting.weights
+    options: dict[str, Any] = {"crop": setting.crop, "input_size": setting.input_size}
+    options = {name: value for name, value in options.items() if value is not None}
+    weights = None if setting.weights == "none" else _found(setting.weights)
     if weights is None or Path(weights).suffix:
         options["class_names"] = dataset.class_names
-        weights = weights and _found(weights)
     classifier = models.load(setting.model, weights=weights, device=device, **options)
     classifier.requires_grad_(False)
     # Depthwise convolutions are two to four times faster so on a CPU, and tensor cores want it on a GPU.
@@ -266,9 +260,8 @@ def _clear(folder: Path) -> None:
 
 def _found(weights: str) -> str:
     """A file of weights as it stands, or in the folder of data sets."""
-    named = os.environ.get(VARIABLE)
-    there = Path(named).expanduser() / weights if named else Path(weights)
-    return weights if Path(weights).exists() or not there.exists() else str(there)
+    there = Path(os.environ.get(VARIABLE, "")).expanduser() / weights
+    return str(there) if there.is_file() and not Path(weights).exists() else weights
 
 
 # --- one process or many ---------------------------------------------------------------------------------------------
@@ -316,11 +309,11 @@ class Processes:
         torch.cuda.set_device(index)
         return torch.device("cuda", index)
 
-    def share(self, things: Sequence[_T]) -> Sequence[_T]:
-        """Every count-th thing, beginning with this process's number."""
-        return things[self.rank::self.count]
+    def share(self, shards: Sequence[int]) -> Sequence[int]:
+        """Every count-th shard, beginning with this process's number."""
+        return shards[self.rank::self.count]
 
-    def from_first(self, make: Callable[[], _T], purpose: str) -> _T:
+    def from_first(self, make: Callable[[], Any], purpose: str) -> Any:
         """What the first process makes and JSON can hold, for all; the others wait for it."""
         if self.board is None:
             return make()
@@ -329,8 +322,7 @@ class Processes:
             self.board.set(note, json.dumps(make()))
         else:
             self._wait(note, 0, purpose)
-        made: _T = json.loads(self.board.get(note))
-        return made
+        return json.loads(self.board.get(note))
 
     def wait(self, purpose: str) -> None:
         """Say that this process is done; the first then waits for all others."""
@@ -346,7 +338,7 @@ class Processes:
             if time.monotonic() - said > _PATIENCE:
                 said = time.monotonic()
                 warnings.warn(f"process {self.rank} has waited {said - start:.0f} s for process {other} {purpose}; if "
-                              "that one hangs, end all: the same command finishes what is left", WaitingWarning,
+                              "that one hangs, end all: the same command finishes what is left", RuntimeWarning,
                               stacklevel=2)
 
 

@@ -11,7 +11,7 @@ import re
 import tempfile
 import warnings
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
@@ -25,7 +25,6 @@ from contrastlib.experiments.shards import Shard, Shards, joined
 from contrastlib.models import Classifier
 
 _SHARD = 1280  # images whose logits are kept in one file
-_LOGITS = ("logits",)
 _COMPARISONS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
 
 
@@ -187,28 +186,26 @@ def predict(classifier: Classifier, dataset: ImageDataset, *, batch_size: int = 
     _check(classifier, dataset, batch_size)
     weights, data = fingerprint(classifier), dataset.digest()
     key = store.digest([weights, data, torch.__version__, provenance.digest("contrastlib.models.classifier")])
+    compute = partial(_logits, classifier, dataset, key, batch_size, workers, progress)
     with tempfile.TemporaryDirectory() as spare:
-        if cache is None:
-            found = _shard(classifier, dataset, Path(spare), key, batch_size, workers, progress)
-        else:
-            folder = cache_home() / "predictions" if cache == "default" else Path(cache).expanduser()
-            try:
-                found = _shard(classifier, dataset, folder / key[:40], key, batch_size, workers, progress)
-            except OSError as error:
-                warnings.warn(f"the predictions cannot be kept in {folder}: {error}", CacheWarning, stacklevel=2)
-                found = _shard(classifier, dataset, Path(spare), key, batch_size, workers, progress)
+        home = cache_home() / "predictions" if cache == "default" else Path(cache or spare).expanduser()
+        try:
+            found = compute(home / key[:40])
+        except OSError as error:
+            warnings.warn(f"the predictions cannot be kept in {home}: {error}", CacheWarning, stacklevel=2)
+            found = compute(Path(spare))
     if found.problems:
         warnings.warn(f"{dataset.name} {dataset.split}: {describe(found.problems)}", DataWarning, stacklevel=2)
     bad = {problem.id for problem in found.problems}
     positions = [i for i, name in enumerate(dataset.ids) if name not in bad]
     return Predictions(tuple(dataset.ids[i] for i in positions),
                        torch.tensor([dataset.labels[i] for i in positions], dtype=torch.int64),
-                       found.values.get(_LOGITS, torch.empty(0, dataset.num_classes)),
+                       found.values.get(("logits",), torch.empty(0, dataset.num_classes)),
                        (*dataset.problems, *found.problems), weights, data, tuple(positions))
 
 
-def _shard(classifier: Classifier, dataset: ImageDataset, folder: Path, key: str, batch_size: int, workers: int,
-           progress: Progress) -> Shard:
+def _logits(classifier: Classifier, dataset: ImageDataset, key: str, batch_size: int, workers: int,
+            progress: Progress, folder: Path) -> Shard:
     """The logits of all images, from the folder or computed into it."""
     parts = [range(i, min(i + _SHARD, len(dataset))) for i in range(0, len(dataset), _SHARD)]
     shards = Shards(folder, key, dataset.prepared(classifier.prepare), parts)
@@ -221,7 +218,7 @@ def _shard(classifier: Classifier, dataset: ImageDataset, folder: Path, key: str
         for row, sample in zip(logits, samples):
             if not row.isfinite().all():
                 raise ValueError(f"{classifier.name} gives a logit that is not finite for {sample.id}")
-        return {_LOGITS: logits}
+        return {("logits",): logits}
 
     for _ in zip(tracked(steps, progress, classifier.name), shards.compute(missing, measure, workers, batch_size)):
         pass

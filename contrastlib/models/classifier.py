@@ -390,8 +390,8 @@ class Classifier(nn.Module):
         return index
 
     def _check_mode(self) -> None:
-        for name, module in self.model.named_modules():
-            if module.training and not is_exported(module):
+        for name, module in () if is_exported(self.model) else self.model.named_modules():
+            if module.training:
                 what = f"its module '{name}'" if name else "the network"
                 raise ValueError(f"{what} ({type(module).__name__}) is in training mode, where dropout and batch "
                                  "statistics change the logits; call .eval() first")

@@ -13,8 +13,6 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.conv import _ConvNd
 from torch.utils.hooks import RemovableHandle
 
 from contrastlib.names import UnknownNameError, nearest
@@ -29,6 +27,7 @@ _ASPECT = 1.35  # how far a grid's cells may be from square: rounding at the bor
 _CELLS = 12  # of the grid, changed one after another to see whether tokens lie in reading order
 _RANDOM = 0.25  # mean rank, from 0 for the token that changes most to 1; tokens in any other order have 1/2
 _POOLING = 6  # linear layers on tokens that an attention pooling may have
+_CHANNELS_FIRST = {f"torch.nn.modules.{part}" for part in ("conv", "batchnorm", "pooling")}
 _GRAPH = ("this network is scripted, traced or exported: it runs as one graph, in which no layer can be read; wrap the "
           "network as it was before")
 
@@ -202,15 +201,16 @@ def read(shape: tuple[int, ...], image: Size, grids: Iterable[Size] = (), kinds:
 
 def _four(shape: tuple[int, ...], image: Size, kinds: set[Kind]) -> Layout:
     both = [Layout("channels first", (shape[2], shape[3])), Layout("channels last", (shape[1], shape[2]))]
-    fits = [layout for layout in both if square_enough(layout.grid, image)]
-    if len(fits) < 2:  # what fits neither way is what torch's own layers give
-        return fits[0] if fits else both[0]
-    known = [layout for layout in both if layout.kind in kinds]
-    if len(known) != 1 and shape[1] == shape[3]:
+    known = [layout for layout in both if layout.kind in kinds] or both
+    fits = [layout for layout in known if square_enough(layout.grid, image)]
+    if len(fits) == 2 and shape[1] == shape[3]:
         raise ValueError(f"an output of shape {shape} may be channels first or channels last: both readings give a "
                          f"grid for an image of {image[0]} x {image[1]} pixels; name a layer with another number of "
                          "channels")
-    return known[0] if len(known) == 1 else min(both, key=lambda layout: _skew(layout.grid, image))
+    if not fits and kinds != {"channels first"}:
+        raise ValueError(f"an output of shape {shape} is no map of an image of {image[0]} x {image[1]} pixels: read "
+                         "channels first or last, its cells are far from square")
+    return min(fits or known, key=lambda layout: _skew(layout.grid, image))
 
 
 def _tokens(length: int, grids: list[Size]) -> Layout:
@@ -446,12 +446,12 @@ class Probe:
 
     def _read(self, shape: tuple[int, ...]) -> Layout:
         kinds = self._kinds.get(shape[1:], set())
+        if len(shape) == 4 and shape[2] in shape[1::2] and "channels first" not in kinds and (
+                shape[2] in self._tokens_before.get(shape[1:], self._lengths)):
+            raise ValueError(f"an output of shape {shape} is a matrix between {shape[2]} tokens, not a map")
         layout = read(shape, self.size, self.grids, kinds)
         if layout.kind == "tokens" and self._disorder.get(shape[1]):
             raise ValueError(self._disorder[shape[1]])
-        (h, w), tokens = layout.grid, self._tokens_before.get(shape[1:], self._lengths)
-        if layout.kind != "tokens" and h == w in tokens and "channels first" not in kinds:
-            raise ValueError(f"an output of shape {shape} is a matrix between {h} tokens, not a map")
         return layout
 
     def _grids(self) -> Iterator[Size]:
@@ -512,7 +512,7 @@ class Probe:
 
 def _kinds(run: Run) -> set[Kind]:
     """How the output of a layer with four axes is known to be read, by what the layer does."""
-    if isinstance(run.module, _ConvNd | _BatchNorm):
+    if any(base.__module__ in _CHANNELS_FIRST for base in type(run.module).__mro__):
         return {"channels first"}
     if isinstance(run.module, nn.Linear):
         return {"channels last"}
