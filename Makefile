@@ -7,6 +7,11 @@ PYTHON ?= python3
 ENV ?= .venv
 TESTS ?=
 
+# The GNU C library gives freed blocks of memory back and asks for them again, page by page, unless told to keep them:
+# small networks run up to half as fast again on a CPU. Other systems ignore these.
+export MALLOC_MMAP_THRESHOLD_ := 1073741824
+export MALLOC_TRIM_THRESHOLD_ := 2147483647
+
 ifeq ($(ENV),active)
   RUN := python
   READY :=

@@ -43,11 +43,8 @@ def find(name: str, candidates: Sequence[str], what: str = "name") -> int:
         ValueError: several fit; lists them with their indices.
     """
     wanted, spelled = words(name), [words(c) for c in candidates]
-    looser = (
-        [s.replace(" ", "") == wanted.replace(" ", "") for s in spelled],
-        [f" {wanted} " in f" {s} " for s in spelled],
-        [wanted in s for s in spelled],
-    )
+    looser = ([s.replace(" ", "") == wanted.replace(" ", "") for s in spelled],
+              [f" {wanted} " in f" {s} " for s in spelled], [wanted in s for s in spelled])
     for fits in ([c == name for c in candidates], *(looser if wanted else ())):
         if sum(fits) == 1:
             return fits.index(True)
@@ -58,23 +55,20 @@ def find(name: str, candidates: Sequence[str], what: str = "name") -> int:
     raise UnknownNameError(f"no {what} is called {name!r}{did_you_mean(name, candidates)}")
 
 
-def nearest(name: str, candidates: Iterable[str], n: int = 5) -> list[str]:
+def nearest(name: str, candidates: Iterable[str]) -> list[str]:
     """The candidates that look most like a misspelt name, as a whole or in one of their words.
 
     Args:
         name: what was asked for.
         candidates: the names there are.
-        n: how many to give at most.
 
     Returns:
-        up to n names, the nearest first; empty if none looks alike.
+        up to five names, the nearest first; empty if none looks alike.
     """
-    whole = [(words(c), c) for c in candidates]
-    known: dict[str, list[str]] = {}
-    for spelling, candidate in [*whole, *((part, c) for spelled, c in whole for part in spelled.split())]:
-        known.setdefault(spelling, []).append(candidate)
-    near = [candidate for spelling in get_close_matches(words(name), known, 2 * n) for candidate in known[spelling]]
-    return list(dict.fromkeys(near))[:n]
+    spelled = {c: [words(c), *words(c).split()] for c in candidates}
+    close = get_close_matches(words(name), {spelling for parts in spelled.values() for spelling in parts}, 10)
+    near = [c for match in close for c in sorted(spelled, key=lambda c: spelled[c][0] != match) if match in spelled[c]]
+    return list(dict.fromkeys(near))[:5]
 
 
 def did_you_mean(name: str, candidates: Sequence[str]) -> str:

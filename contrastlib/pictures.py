@@ -42,7 +42,8 @@ def rgb(picture: Image.Image) -> Image.Image:
     picture.load()
     picture = _upright(picture)
     if picture.mode.startswith("I;16"):
-        picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+        deep, hole = np.asarray(picture), picture.info.get("transparency")  # of grey: the value that is transparent
+        picture = Image.fromarray(np.where(deep == hole, 255, deep >> 8).astype(np.uint8))
     if picture.mode in ("I", "F"):
         raise ValueError(f"a picture needs 8 or 16 bits a channel, this image has the mode {picture.mode!r}")
     if picture.has_transparency_data:

@@ -143,7 +143,7 @@ def test_the_correlation_is_that_of_the_two_maps(made):
     assert explorer.correlation() == pytest.approx(np.corrcoef(*(m.ravel() for m in maps))[0, 1])
     ask(explorer, method="Grad-CAM", block=2)
     assert np.isnan(explorer.correlation())
-    with pytest.raises(ValueError, match="'published' or 'corrected', got 'both'"):
+    with pytest.raises(ValueError, match="one of published, corrected, got 'both'"):
         explorer.relevance("both")
 
 
@@ -239,7 +239,7 @@ def test_networks_without_blocks_are_refused():
         explorables.blocks(models.load("birds_vgg"), image)
     with pytest.raises(ValueError, match=r"no attention ran in EfficientNet .* use grad_cam"):
         explorables.blocks(models.load("tf_efficientnet_lite0"), torch.rand(1, 3, 224, 224))
-    with pytest.raises(ValueError, match="two are needed"):
+    with pytest.raises(ValueError, match="returned one logit"):
         explorables.blocks(transformer(torch.float32, num_classes=1), torch.rand(1, 3, 16, 16))
 
 

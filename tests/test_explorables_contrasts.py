@@ -230,7 +230,7 @@ def test_a_kept_question_belongs_to_its_picture():
     explorer.picture, explorer.target, explorer.foils = 1, 2, []
     assert explorer.pinned == {"picture": 0, "target": 3, "contrast": "mean", "position": 50, "foils": [1],
                                "method": "Grad-CAM"}
-    for wrong in ({"picture": 2}, {"target": 6}, {"foils": [9]}, {"method": "LRP"}):
+    for wrong in ({"picture": 2}, {"target": 6}, {"foils": [9]}, {"method": "LRP"}, {"dial": 1}):
         with pytest.raises(TraitError, match=next(iter(wrong))):
             explorer.pinned = wrong
     explorer.pinned = {}

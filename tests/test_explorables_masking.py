@@ -178,7 +178,7 @@ def test_an_unknown_layer_is_named():
 
 
 def test_one_class_has_no_rival():
-    with pytest.raises(ValueError, match="two classes against each other, the classifier has 1"):
+    with pytest.raises(ValueError, match="returned one logit"):
         explorables.masking(pooled(1), images(1, 16))
 
 

@@ -54,6 +54,11 @@ def test_what_is_transparent_lies_on_white(tmp_path):
     assert both(tmp_path / "palette.png").tolist() == [[[255, 255, 255], [0, 0, 200]]]
 
 
+def test_one_of_sixteen_bits_of_grey_may_be_transparent(tmp_path):
+    Image.fromarray(np.array([[256, 300, 511]], np.uint16)).save(tmp_path / "deep.png", transparency=300)
+    assert both(tmp_path / "deep.png")[0, :, 0].tolist() == [1, 255, 1]
+
+
 def test_sixteen_bits_keep_their_range(tmp_path):
     Image.fromarray(np.array([[0, 256, 32768, 65535]], np.uint16)).save(tmp_path / "deep.png")
     assert both(tmp_path / "deep.png")[0, :, 0].tolist() == [0, 1, 128, 255]

@@ -7,7 +7,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeVar
@@ -21,15 +21,13 @@ from tqdm import tqdm
 
 from contrastlib import pictures
 
+# Turns a picture into a tensor (3, H, W) or (1, 3, H, W) in [0, 1], as a classifier's ``prepare`` does.
 Transform = Callable[[Image.Image], Tensor]
-"""Turns a picture into a tensor (3, H, W) or (1, 3, H, W) in [0, 1], as a classifier's ``prepare`` does."""
 
+# True shows a bar; a function is called with how many are done and how many there are.
 Progress = bool | Callable[[int, int], None]
-"""True shows a bar; a function is called with how many are done and how many there are."""
 
 _T = TypeVar("_T")
-
-_AHEAD = 2  # parts that are read or being read while one is computed
 
 
 class Sample(NamedTuple):
@@ -112,7 +110,12 @@ class ImageDataset(Dataset[Sample], ABC):
         self.problems = tuple(problems)
         self._transform: Transform | None = None
         self._digest: str | None = None
-        self._check()
+        if len({len(self.ids), len(self.labels), len(self.items)}) > 1:
+            raise ValueError("ids, labels and items differ in number")
+        if len(set(self.ids)) != len(self.ids):
+            raise ValueError("an id stands for one image only")
+        if self.labels and not 0 <= min(self.labels) <= max(self.labels) < self.num_classes:
+            raise ValueError(f"labels must be in [0, {self.num_classes})")
         if self.problems:
             warnings.warn(f"{name} {split}: {describe(self.problems)}", DataWarning, stacklevel=2)
 
@@ -136,11 +139,9 @@ class ImageDataset(Dataset[Sample], ABC):
 
     def __getitem__(self, i: int) -> Sample:
         image = (self._transform or to_tensor)(self.picture(i))
-        if image.ndim == 4 and image.shape[0] == 1:
-            image = image[0]
-        if image.ndim != 3 or image.shape[0] != 3:
+        if image.shape[:-2] not in ((3,), (1, 3)):
             raise ValueError(f"prepare must give a tensor (3, H, W) or (1, 3, H, W), not {tuple(image.shape)}")
-        return Sample(image, self.labels[i], self.ids[i])
+        return Sample(image.reshape(image.shape[-3:]), self.labels[i], self.ids[i])
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -165,9 +166,7 @@ class ImageDataset(Dataset[Sample], ABC):
         Returns:
             a copy; this one stays.
         """
-        other = copy.copy(self)
-        other._transform = prepare
-        return other
+        return self._with(_transform=prepare)
 
     def subset(self, indices: Iterable[int]) -> Self:
         """Some of the images, with all the class names.
@@ -185,12 +184,8 @@ class ImageDataset(Dataset[Sample], ABC):
         chosen = [range(len(self))[int(i)] for i in indices]
         if len(set(chosen)) != len(chosen):
             raise ValueError("a subset holds no image twice")
-        other = copy.copy(self)
-        other.ids = tuple(self.ids[i] for i in chosen)
-        other.labels = tuple(self.labels[i] for i in chosen)
-        other.items = tuple(self.items[i] for i in chosen)
-        other._digest = None
-        return other
+        kept = {name: tuple(getattr(self, name)[i] for i in chosen) for name in ("ids", "labels", "items")}
+        return self._with(**kept, _digest=None)
 
     def digest(self) -> str:
         """A fingerprint of the data: names, labels, class names, and the content of every image, without preparation.
@@ -202,8 +197,7 @@ class ImageDataset(Dataset[Sample], ABC):
             UnreadableImageError: a file is gone since.
         """
         if self._digest is None:
-            head = json.dumps([self.ids, self.labels, self.class_names])
-            total = hashlib.sha256(head.encode("utf8"))
+            total = hashlib.sha256(json.dumps([self.ids, self.labels, self.class_names]).encode())
             for i in range(len(self)):
                 total.update(hashlib.sha256(self._content(i)).digest())
             self._digest = total.hexdigest()
@@ -234,18 +228,13 @@ class ImageDataset(Dataset[Sample], ABC):
         """
         problems = self.verify()
         bad = {problem.id for problem in problems}
-        other = self.subset(i for i, name in enumerate(self.ids) if name not in bad)
-        other.problems = problems
-        return other
+        return self.subset(i for i, name in enumerate(self.ids) if name not in bad)._with(problems=problems)
 
-    def _check(self) -> None:
-        counts = {len(self.ids), len(self.labels), len(self.items)}
-        if len(counts) > 1:
-            raise ValueError(f"ids, labels and items differ in number: {sorted(counts)}")
-        if len(set(self.ids)) != len(self.ids):
-            raise ValueError("an id stands for one image only")
-        if self.labels and not 0 <= min(self.labels) <= max(self.labels) < self.num_classes:
-            raise ValueError(f"labels must be in [0, {self.num_classes})")
+    def _with(self, **attributes: Any) -> Self:
+        """A copy with other attributes."""
+        other = copy.copy(self)
+        vars(other).update(attributes)
+        return other
 
 
 class FileImages(ImageDataset):
@@ -259,27 +248,17 @@ class FileImages(ImageDataset):
 
     def __init__(self, name: str, split: str, class_names: Sequence[str], folder: Path, ids: Sequence[str],
                  labels: Sequence[int]) -> None:
-        faults = [_fault(folder / image) for image in ids]
-        if ids and all(faults):
+        problems = [Problem(i, str(folder / i), fault) for i in ids if (fault := _fault(folder / i))]
+        if ids and len(problems) == len(ids):
             raise DataNotFoundError(f"{name} {split}: none of the {len(ids)} images is there; the first should be "
                                     f"{folder / ids[0]}")
-        here = [i for i, fault in enumerate(faults) if not fault]
+        bad = {problem.id for problem in problems}
+        here = [i for i, image in enumerate(ids) if image not in bad]
         super().__init__(name, split, class_names, [ids[i] for i in here], [labels[i] for i in here],
-                         [folder / ids[i] for i in here],
-                         [Problem(i, str(folder / i), fault) for i, fault in zip(ids, faults) if fault])
+                         [folder / ids[i] for i in here], problems)
 
     def picture(self, i: int) -> Image.Image:
-        """The picture at its own size, before any preparation; see :mod:`contrastlib.pictures`.
-
-        Args:
-            i: position in ``ids``.
-
-        Returns:
-            an RGB picture.
-
-        Raises:
-            UnreadableImageError: it is missing, cut short or no picture; names the file.
-        """
+        """The picture at its own size; see :mod:`contrastlib.pictures`."""
         try:
             return pictures.read(self.items[i])
         except FileNotFoundError as error:
@@ -340,17 +319,14 @@ def batches(
     Yields:
         for each part its images; in the place of one that cannot be decoded, what is wrong with it.
     """
-    if workers < 1:
-        yield from ([_sample(dataset, i) for i in part] for part in parts)
-        return
-    coming: deque[list[Future[Sample | Problem]]] = deque()
-    with ThreadPoolExecutor(workers) as pool:  # Pillow decodes and resizes without holding the interpreter
+    coming: deque[Iterator[Sample | Problem]] = deque()
+    with ThreadPoolExecutor(max(workers, 1)) as pool:  # Pillow decodes and resizes without holding the interpreter
+        read: Callable[..., Iterator[Sample | Problem]] = pool.map if workers > 0 else map
         for part in parts:
-            coming.append([pool.submit(_sample, dataset, i) for i in part])
-            if len(coming) > _AHEAD:
-                yield [future.result() for future in coming.popleft()]
-        while coming:
-            yield [future.result() for future in coming.popleft()]
+            coming.append(read(lambda i: _sample(dataset, i), part))
+            if len(coming) > 2:  # parts that are read or being read while one is computed
+                yield list(coming.popleft())
+        yield from map(list, coming)
 
 
 def _sample(dataset: ImageDataset, i: int) -> Sample | Problem:

@@ -44,44 +44,37 @@ class Entry:
     source: str
 
 
-_SKIMAGE = ("scikit-image", "skimage")
-_SKLEARN = ("scikit-learn", "sklearn")
-_PUBLIC_DOMAIN = "public domain"
+_SKIMAGE, _SKLEARN = ("scikit-image", "skimage"), ("scikit-learn", "sklearn")
 _CC_BY = "CC BY 2.0, https://creativecommons.org/licenses/by/2.0/"
 
-CATALOGUE: dict[str, Entry] = {
-    "chelsea": Entry(
-        *_SKIMAGE, "data/chelsea.png", "Chelsea the cat, by Stefan van der Walt", "CC0",
-        "skimage.data.chelsea, which states the terms"),
-    "rocket": Entry(
-        *_SKIMAGE, "data/rocket.jpg", "Launch of DSCOVR on a Falcon 9, by SpaceX", _PUBLIC_DOMAIN,
-        "https://www.flickr.com/photos/spacexphotos/16511594820/; skimage.data.rocket states the terms"),
+# What is known about each photograph, by name.
+CATALOGUE = {
+    "chelsea": Entry(*_SKIMAGE, "data/chelsea.png", "Chelsea the cat, by Stefan van der Walt", "CC0",
+                     "skimage.data.chelsea, which states the terms"),
+    "rocket": Entry(*_SKIMAGE, "data/rocket.jpg", "Launch of DSCOVR on a Falcon 9, by SpaceX", "public domain",
+                    "https://www.flickr.com/photos/spacexphotos/16511594820/; skimage.data.rocket states the terms"),
     "motorcycle_left": Entry(
         *_SKIMAGE, "data/motorcycle_left.png",
         "Motorcycle, left view, from the Middlebury stereo benchmark 2014, by N. Nesic, P. Westling, X. Wang, "
         "Y. Kitajima, G. Krathwohl and D. Scharstein, Middlebury College",
         "no licence stated; a published research data set, cite D. Scharstein et al., GCPR 2014",
         "http://vision.middlebury.edu/stereo/data/scenes2014/; skimage.data.stereo_motorcycle, down-sampled by 4"),
-    "coffee": Entry(
-        *_SKIMAGE, "data/coffee.png", "Cup of coffee, by Rachel Michetti, courtesy of Pikolo Espresso Bar", "CC0",
-        "skimage.data.coffee, which states the terms"),
-    "astronaut": Entry(
-        *_SKIMAGE, "data/astronaut.png", "The astronaut Eileen Collins, by NASA",
-        "public domain, no known copyright restrictions",
-        "https://flic.kr/p/r9qvLn; skimage.data.astronaut states the terms"),
+    "coffee": Entry(*_SKIMAGE, "data/coffee.png", "Cup of coffee, by Rachel Michetti, courtesy of Pikolo Espresso Bar",
+                    "CC0", "skimage.data.coffee, which states the terms"),
+    "astronaut": Entry(*_SKIMAGE, "data/astronaut.png", "The astronaut Eileen Collins, by NASA",
+                       "public domain, no known copyright restrictions",
+                       "https://flic.kr/p/r9qvLn; skimage.data.astronaut states the terms"),
     "grace_hopper": Entry(
         "matplotlib", "matplotlib", "mpl-data/sample_data/grace_hopper.jpg",
         "Grace Hopper, official portrait, U.S. Navy photograph", "public domain, a work of the U.S. Navy",
         "matplotlib's sample data; terms as known for the official portrait, matplotlib itself states none"),
-    "china": Entry(
-        *_SKLEARN, "datasets/images/china.jpg", "Chinese palace, by danielbuechele", _CC_BY,
-        "https://www.flickr.com/photos/danielbuechele/6061409035/; sklearn/datasets/images/README.txt"),
+    "china": Entry(*_SKLEARN, "datasets/images/china.jpg", "Chinese palace, by danielbuechele", _CC_BY,
+                   "https://www.flickr.com/photos/danielbuechele/6061409035/; sklearn/datasets/images/README.txt"),
     "flower": Entry(
         *_SKLEARN, "datasets/images/flower.jpg", "Flower, by vultilion", _CC_BY,
         "https://www.flickr.com/photos/vultilion/6056698931/; sklearn/datasets/images/README.txt, which links to "
         "vultilion though its line of attribution repeats the other picture's author"),
 }
-"""What is known about each photograph, by name."""
 
 
 def names() -> tuple[str, ...]:

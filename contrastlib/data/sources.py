@@ -1,10 +1,8 @@
 """Data sets by name: where they lie, how they are had, and what their files say."""
 
-import copy
 import os
 import re
 import tarfile
-import zlib
 from collections.abc import Callable, Sequence
 from functools import cache
 from http.client import HTTPException
@@ -20,8 +18,7 @@ from contrastlib.data.birds import DrawnBirds
 from contrastlib.data.dataset import DataError, DataNotFoundError, FileImages, ImageDataset, Transform
 from contrastlib.names import find
 
-VARIABLE = "CONTRASTLIB_DATA"
-"""The environment variable that names the folder of data sets."""
+VARIABLE = "CONTRASTLIB_DATA"  # the environment variable that names the folder of data sets
 
 
 def names() -> tuple[str, ...]:
@@ -61,16 +58,14 @@ def load(name: str, split: str = "test", root: str | Path | None = None, *, down
     """
     name = names()[find(name, names(), "data set")]
     if name == "drawn_birds":
-        dataset: ImageDataset = DrawnBirds(split, **options)
-    else:
-        read, known = _FILES[name]
-        split = "val" if split == "test" and "test" not in known else split
-        if split not in known:
-            raise ValueError(f"{name} has the splits {' and '.join(known)}, got {split!r}")
-        if set(options) - ({"size"} if name == "imagenette" else set()):
-            raise TypeError(f"{name} has no option {', '.join(options)}")
-        dataset = read(split, _roots(root), download, **options)
-    return dataset if prepare is None else dataset.prepared(prepare)
+        return DrawnBirds(split, **options).prepared(prepare)
+    read, known = _FILES[name]
+    split = "val" if split == "test" and "test" not in known else split
+    if split not in known:
+        raise ValueError(f"{name} has the splits {' and '.join(known)}, got {split!r}")
+    if set(options) - ({"size"} if name == "imagenette" else set()):
+        raise TypeError(f"{name} has no option {', '.join(options)}")
+    return read(split, _roots(root), download, **options).prepared(prepare)
 
 
 # Where data sets lie
@@ -78,8 +73,7 @@ def load(name: str, split: str = "test", root: str | Path | None = None, *, down
 
 def cache_home() -> Path:
     """The folder for what can be had again, ``$XDG_CACHE_HOME/contrastlib``, else ``~/.cache/contrastlib``."""
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "contrastlib"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "contrastlib"
 
 
 def _roots(root: str | Path | None) -> list[Path]:
@@ -96,37 +90,33 @@ class _Archive(NamedTuple):
     name: str
     folder: str
     marker: str
-    url: str
     md5: str
-
-    @property
-    def file(self) -> str:
-        return self.url.rsplit("/", 1)[-1]
+    url: str
 
 
 def _locate(archive: _Archive, roots: Sequence[Path], download: bool) -> Path:
     """The folder of a data set, made from its archive if that is wanted and necessary."""
     looked = [*(root / archive.folder for root in roots), *roots]
-    found = next((place for place in looked if (place / archive.marker).exists()), None)
-    if found is not None:
-        return found
+    for place in looked:
+        if (place / archive.marker).exists():
+            return place
     home = next((root for root in reversed(roots) if root.is_dir()), roots[0])
     target = home if home.name == archive.folder else home / archive.folder
+    file = target.parent / Path(archive.url).name
     if target.is_dir() and any(target.iterdir()):
         raise DataNotFoundError(f"{archive.name}: there is a folder {target}, and no {archive.marker} in it; "
                                 "put the whole data set there, or move the folder away")
     if not download:
-        where = " nor ".join(str(place / archive.marker) for place in looked)
         raise DataNotFoundError(
-            f"{archive.name} is not here: there is neither {where}. Load it with download=True, which takes "
-            f"{target.parent / archive.file} or fetches {archive.url}, or put the unpacked data set at {target}")
-    _fetch(archive, target)
+            f"{archive.name} is not here: there is neither {' nor '.join(str(p / archive.marker) for p in looked)}. "
+            f"Load it with download=True, which takes {file} or fetches {archive.url}, or put the unpacked data set at "
+            f"{target}")
+    _fetch(archive, file, target)
     return target
 
 
-def _fetch(archive: _Archive, target: Path) -> None:
+def _fetch(archive: _Archive, file: Path, target: Path) -> None:
     """Download an archive, if it is not there, and unpack it beside: the data set appears as a whole or not at all."""
-    file = target.parent / archive.file
     keep = file.exists()  # what is fetched here can be fetched again
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -136,7 +126,7 @@ def _fetch(archive: _Archive, target: Path) -> None:
             if target.is_dir():
                 target.rmdir()  # it is empty, or `_locate` would have complained
             (Path(workshop) / archive.folder).rename(target)
-    except (OSError, HTTPException, RuntimeError, tarfile.TarError, EOFError, zlib.error) as error:
+    except (OSError, HTTPException, RuntimeError, tarfile.TarError) as error:
         raise DataNotFoundError(
             f"{archive.name} could not be had from {archive.url} ({error}); put {file.name} from there into "
             f"{file.parent} and load with download=True, or put the unpacked data set at {target}") from error
@@ -148,8 +138,8 @@ def _fetch(archive: _Archive, target: Path) -> None:
 # Food-101
 
 
-_FOOD = _Archive("Food-101", "food-101", "meta", "http://data.vision.ee.ethz.ch/cvl/food-101.tar.gz",
-                 "85eeb15f3717b99a5da872d97d918f87")
+_FOOD = _Archive("Food-101", "food-101", "meta", "85eeb15f3717b99a5da872d97d918f87",
+                 "http://data.vision.ee.ethz.ch/cvl/food-101.tar.gz")
 
 
 def _food(split: str, roots: Sequence[Path], download: bool) -> FileImages:
@@ -173,19 +163,12 @@ _PACKED = ("ILSVRC2012_img_val.tar", "ILSVRC2012_devkit_t12.tar.gz")
 
 
 @cache
-def _wnids() -> tuple[str, ...]:
-    """The WordNet identifiers of ImageNet-1k, such as ``n01440764``: the position is the label."""
+def _imagenet_classes() -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """WordNet identifiers, such as ``n01440764``, and names by label; two classes may have one name."""
     from timm.data.imagenet_info import ImageNetInfo
-
-    return tuple(ImageNetInfo("imagenet-1k").label_names())
-
-
-@cache
-def _imagenet_names() -> tuple[str, ...]:
-    """The names of ImageNet-1k's classes; a name may stand there twice."""
     from torchvision.models import ResNet18_Weights
 
-    return tuple(ResNet18_Weights.IMAGENET1K_V1.meta["categories"])
+    return tuple(ImageNetInfo("imagenet-1k").label_names()), tuple(ResNet18_Weights.IMAGENET1K_V1.meta["categories"])
 
 
 def _imagenet(split: str, roots: Sequence[Path], download: bool) -> FileImages:
@@ -194,12 +177,15 @@ def _imagenet(split: str, roots: Sequence[Path], download: bool) -> FileImages:
     Folders may be there for some of the classes only. What comes from ``imagenet-1k-sample`` is called so, since it is
     no full validation set.
     """
-    inside = ("imagenet", "imagenet-1k", "ILSVRC2012", _SAMPLE)
-    looked = [*(root / folder for folder in inside for root in roots), *roots]
+    looked = [*(root / f for f in ("imagenet", "imagenet-1k", "ILSVRC2012", _SAMPLE) for root in roots), *roots]
     folder = next((found for place in looked if (found := _class_folders(place, split))), None)
     packed = next((place for place in looked if any((place / file).is_file() for file in _PACKED)), None)
-    if folder is None and packed is not None and download:
-        folder = _unpacked_imagenet(packed, split)
+    if folder is None and packed and download:
+        try:
+            datasets.ImageNet(packed, split)
+        except (OSError, RuntimeError, ValueError, LookupError, ImportError, tarfile.TarError) as error:
+            raise DataError(f"{' and '.join(_PACKED)} in {packed} could not be unpacked: {error}") from error
+        folder = packed / split
     if folder is None:
         raise DataNotFoundError(
             f"ImageNet's validation images are in none of {', '.join(map(str, looked))}. Everyone has to accept "
@@ -208,22 +194,15 @@ def _imagenet(split: str, roots: Sequence[Path], download: bool) -> FileImages:
             f"download=True, which unpacks them, or put the images into folders "
             f"{looked[0] / split / '<WordNet identifier>'}")
     name = _SAMPLE if folder.parent.name == _SAMPLE else "imagenet"
-    return FileImages(name, split, _imagenet_names(), *_by_class(folder, _wnids()))
+    wnids, class_names = _imagenet_classes()
+    return FileImages(name, split, class_names, *_by_class(folder, wnids))
 
 
 def _class_folders(place: Path, split: str) -> Path | None:
     """The folder of the classes: the split, or the place itself if it has classes in it."""
     if (place / split).is_dir():
         return place / split
-    return place if place.is_dir() and {path.name for path in place.iterdir()} & set(_wnids()) else None
-
-
-def _unpacked_imagenet(place: Path, split: str) -> Path:
-    try:
-        datasets.ImageNet(place, split)
-    except (OSError, RuntimeError, ValueError, LookupError, ImportError, tarfile.TarError, EOFError) as error:
-        raise DataError(f"{' and '.join(_PACKED)} in {place} could not be unpacked: {error}") from error
-    return place / split
+    return place if place.is_dir() and {path.name for path in place.iterdir()} & set(_imagenet_classes()[0]) else None
 
 
 def _by_class(folder: Path, wnids: Sequence[str]) -> tuple[Path, list[str], list[int]]:
@@ -261,41 +240,34 @@ class Imagenette(FileImages):
         """
         if self.num_classes != len(self.imagenet_labels):
             return self
-        other = copy.copy(self)
-        other.class_names = _imagenet_names()
-        other.labels = tuple(self.imagenet_labels[label] for label in self.labels)
-        other._digest = None
-        return other
+        labels = tuple(self.imagenet_labels[label] for label in self.labels)
+        return self._with(class_names=_imagenet_classes()[1], labels=labels, _digest=None)
 
 
-_IMAGENETTE = {
-    "full": ("imagenette2", "fe2fc210e6bb7c5664d602c3cd71e612"),
-    "320": ("imagenette2-320", "3df6f0d01a2c9592104656642f5e78a3"),
-    "160": ("imagenette2-160", "e793b78cc4c9e9a4ccc0c1155377a412"),
-}
+_IMAGENETTE = {"full": "fe2fc210e6bb7c5664d602c3cd71e612", "320": "3df6f0d01a2c9592104656642f5e78a3",
+               "160": "e793b78cc4c9e9a4ccc0c1155377a412"}  # checksums of the archives
 
 
 def _imagenette(split: str, roots: Sequence[Path], download: bool, size: str | int = "full") -> Imagenette:
     """Imagenette in full, or with 320 or 160 pixels on the short side."""
     if str(size) not in _IMAGENETTE:
         raise ValueError(f"imagenette has the sizes {', '.join(_IMAGENETTE)}, got {size!r}")
-    name, md5 = _IMAGENETTE[str(size)]
-    url = f"https://s3.amazonaws.com/fast-ai-imageclas/{name}.tgz"
-    folder = _locate(_Archive("Imagenette", name, split, url, md5), roots, download) / split
-    wnids = [_wnids()[label] for label in Imagenette.imagenet_labels]
+    name = "imagenette2" if size == "full" else f"imagenette2-{size}"
+    archive = _Archive("Imagenette", name, split, _IMAGENETTE[str(size)],
+                       f"https://s3.amazonaws.com/fast-ai-imageclas/{name}.tgz")
+    folder = _locate(archive, roots, download) / split
+    wnids, class_names = ([every[label] for label in Imagenette.imagenet_labels] for every in _imagenet_classes())
     missing = [wnid for wnid in wnids if not (folder / wnid).is_dir()]
     if missing:
         raise DataError(f"{folder} is not whole: of the ten classes {', '.join(missing)} are missing")
-    class_names = [_imagenet_names()[label] for label in Imagenette.imagenet_labels]
     return Imagenette("imagenette", split, class_names, *_by_class(folder, wnids))
 
 
 # CUB-200-2011
 
 
-_CUB = _Archive("CUB-200-2011", "CUB_200_2011", "images.txt",
-                "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz",
-                "97eceeb196236b17998738112f37df78")
+_CUB = _Archive("CUB-200-2011", "CUB_200_2011", "images.txt", "97eceeb196236b17998738112f37df78",
+                "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz")
 
 
 class _Line(NamedTuple):
@@ -305,15 +277,16 @@ class _Line(NamedTuple):
     line: int
     text: str
 
-    def fault(self, what: str) -> DataError:
-        return DataError(f"{self.path}, line {self.line}: {what}")
+    def check(self, right: bool, otherwise: str) -> None:
+        if not right:
+            raise DataError(f"{self.path}, line {self.line}: {otherwise}")
 
 
 def _cub(split: str, roots: Sequence[Path], download: bool) -> FileImages:
     """CUB-200-2011 in the order of ``images.txt``; labels count the lines of ``classes.txt`` from 0."""
     folder = _locate(_CUB, roots, download)
-    classes, images, labels, splits = (_numbered(folder / f"{name}.txt") for name in (
-        "classes", "images", "image_class_labels", "train_test_split"))
+    classes, images = _numbered(folder / "classes.txt", "class"), _numbered(folder / "images.txt", "image")
+    labels, splits = _numbered(folder / "image_class_labels.txt"), _numbered(folder / "train_test_split.txt")
     _check_cub(classes, images, labels, splits)
     chosen = [number for number in images if splits[number].text == ("1" if split == "train" else "0")]
     if not chosen:
@@ -326,7 +299,7 @@ def _cub(split: str, roots: Sequence[Path], download: bool) -> FileImages:
                       [position[int(labels[number].text)] for number in chosen])
 
 
-def _numbered(path: Path) -> dict[int, _Line]:
+def _numbered(path: Path, unique: str = "") -> dict[int, _Line]:
     """The lines of an index file by their numbers, as in ``17 001.Black_footed_Albatross/0017.jpg``."""
     try:
         lines = path.read_text(encoding="utf8").split("\n")
@@ -335,16 +308,13 @@ def _numbered(path: Path) -> dict[int, _Line]:
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is no text file: {error}") from error
     found: dict[int, _Line] = {}
-    for i, text in enumerate(lines, 1):
-        number, _, rest = text.strip().partition(" ")
-        line = _Line(path, i, rest.strip())
-        if not number:
-            continue
-        if not (number.isdecimal() and line.text):
-            raise line.fault(f"expected a number, a space and a value, got {text.strip()!r}")
-        if int(number) in found:
-            raise line.fault(f"the number {int(number)} stands already in line {found[int(number)].line}")
-        found[int(number)] = line
+    seen: dict[str, int] = {}
+    for line in (_Line(path, i, text.strip()) for i, text in enumerate(lines, 1) if text.strip()):
+        number, _, text = line.text.partition(" ")
+        line.check(number.isdecimal() and text != "", f"expected a number, a space and a value, got {line.text!r}")
+        for name in (f"the number {int(number)}", f"the {unique} {text.strip()}")[: 2 if unique else 1]:
+            line.check(seen.setdefault(name, line.line) == line.line, f"{name} stands already in line {seen[name]}")
+        found[int(number)] = line._replace(text=text.strip())
     if not found:
         raise DataError(f"{path} is empty")
     return found
@@ -353,42 +323,24 @@ def _numbered(path: Path) -> dict[int, _Line]:
 def _check_cub(classes: dict[int, _Line], images: dict[int, _Line], labels: dict[int, _Line],
                splits: dict[int, _Line]) -> None:
     """Hold that the index files agree; each complaint names file and line."""
-    _check_unique(classes, "class")
-    _check_unique(images, "image")
-    for table in (labels, splits):
-        _check_listed(images, table)
-        _check_listed(table, images)
+    for lines, others in ((images, labels), (labels, images), (images, splits), (splits, images)):
+        for number, line in lines.items():
+            line.check(number in others, f"image {number} is not in {next(iter(others.values())).path}")
     folders = {image.text.split("/")[0] for image in images.values()}
     alike = any(line.text in folders for line in classes.values())  # or classes are called otherwise than folders
     for number, image in images.items():
         label, split, parts = labels[number], splits[number], PurePosixPath(image.text).parts
-        if split.text not in ("0", "1"):
-            raise split.fault(f"expected 1 (train) or 0 (test), got {split.text!r}")
-        if not label.text.isdecimal() or int(label.text) not in classes:
-            raise label.fault(f"the class {label.text} is not in classes.txt")
-        if len(parts) < 2 or image.text.startswith("/") or ".." in parts:
-            raise image.fault(f"expected a path such as class/image, got {image.text!r}")
-        if alike and parts[0] != classes[int(label.text)].text:
-            raise image.fault(f"image {number} lies in the folder {parts[0]}, and image_class_labels.txt says that it "
-                              f"is of the class {classes[int(label.text)].text}")
+        split.check(split.text in ("0", "1"), f"expected 1 (train) or 0 (test), got {split.text!r}")
+        label.check(label.text.isdecimal() and int(label.text) in classes,
+                    f"the class {label.text} is not in classes.txt")
+        image.check(len(parts) > 1 and not image.text.startswith("/") and ".." not in parts,
+                    f"expected a path such as class/image, got {image.text!r}")
+        stated = classes[int(label.text)].text
+        image.check(not alike or parts[0] == stated, f"image {number} lies in the folder {parts[0]}, and "
+                    f"image_class_labels.txt says that it is of the class {stated}")
 
 
-def _check_unique(lines: dict[int, _Line], what: str) -> None:
-    seen: dict[str, int] = {}
-    for line in lines.values():
-        if line.text in seen:
-            raise line.fault(f"the {what} {line.text} stands already in line {seen[line.text]}")
-        seen[line.text] = line.line
-
-
-def _check_listed(lines: dict[int, _Line], others: dict[int, _Line]) -> None:
-    for number, line in lines.items():
-        if number not in others:
-            raise line.fault(f"image {number} is not in {next(iter(others.values())).path}")
-
-
+# How each data set of files is read, and its splits.
 _FILES: dict[str, tuple[Callable[..., ImageDataset], tuple[str, ...]]] = {
     "cub200": (_cub, ("train", "test")), "food101": (_food, ("train", "test")), "imagenet": (_imagenet, ("val",)),
-    "imagenette": (_imagenette, ("train", "val")),
-}
-"""How each data set of files is read, and its splits."""
+    "imagenette": (_imagenette, ("train", "val"))}

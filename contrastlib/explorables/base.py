@@ -2,26 +2,27 @@
 
 import base64
 import io
+import operator
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import traitlets
 from matplotlib.figure import Figure
-from matplotlib.text import Text
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 from torch import Tensor
 
 from contrastlib import pictures
 from contrastlib.models import Classifier
-from contrastlib.plotting import as_picture
+from contrastlib.plotting import as_picture, colour_of
 
 try:
     import anywidget
+    import traitlets
+    from IPython.core.pylabtools import print_figure
 except ModuleNotFoundError as missing:
     raise ModuleNotFoundError("the explorables need the package anywidget, which is not installed; install it with: "
                               "pip install anywidget") from missing
@@ -61,10 +62,7 @@ class Explorable(anywidget.AnyWidget):
         figure = self.still()
         if bundle is None or figure is None:
             return bundle
-        data, metadata = bundle
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=100, bbox_inches="tight")
-        return {**data, "image/png": base64.b64encode(buffer.getvalue()).decode()}, metadata
+        return {**bundle[0], "image/png": print_figure(figure, base64=True, dpi=100)}, bundle[1]
 
 
 @cache
@@ -79,18 +77,70 @@ class ChoiceError(traitlets.TraitError, ValueError):
     """There is no such choice."""
 
 
-def choose(name: str, value: Any, choices: Sequence[Any]) -> Any:
+def choose(name: str | None, value: Any, choices: Sequence[Any]) -> Any:
     """The value, if it is one of the choices; refuses others by the name of what is chosen."""
-    if value not in choices:
-        what = f"lie in [0, {len(choices)})" if isinstance(choices, range) else f"be one of {', '.join(choices)}"
+    what = "be one of " + ", ".join(choices) if not isinstance(choices, range) else (
+        f"lie in [0, {choices.stop})" if choices.step == 1 else f"be a multiple of {choices.step} below {choices.stop}")
+    if isinstance(choices, range) and hasattr(value, "__index__"):
+        value = operator.index(value)  # numpy's and torch's whole numbers too
+    if value not in choices or isinstance(value, float):
         raise ChoiceError(f"{name} must {what}, got {value!r}")
     return value
 
 
+class Choice(traitlets.TraitType[Any, Any]):
+    """An index into what an explorable holds, or a name in it; anything while it holds nothing yet."""
+
+    def __init__(self, among: Callable[[Any], Sequence[Any]], default: int | str) -> None:
+        """Of an explorable, `among` gives what there is to choose from."""
+        super().__init__(default)
+        self.among = among
+
+    def validate(self, obj: Any, value: Any) -> Any:
+        """The value, if there is such a choice."""
+        choices = self.among(obj)
+        return choose(self.name, value, choices) if choices else value
+
+
+class Gallery(Explorable):
+    """An explorable of several pictures, of which one is shown."""
+
+    pictures = traitlets.List(traitlets.Dict(), help="what the browser gets of each").tag(sync=True)
+    picture = Choice(lambda self: range(len(self.pictures)), 0).tag(sync=True)
+
+    def _shown(self) -> dict[str, Any]:
+        if not self.pictures:
+            raise ValueError("there is no picture yet")
+        return self.pictures[self.picture]
+
+    def _photo(self, key: str = "photo") -> NDArray[np.uint8]:
+        """The pixels (H, W, 3) of the picture, or of another that its state holds."""
+        return np.asarray(Image.open(io.BytesIO(base64.b64decode(self._shown()[key].split(",", 1)[1]))))
+
+
+class Compared(Explorable):
+    """An explorable that compares several contrasts, each in its colour."""
+
+    contrasts = traitlets.List(traitlets.Unicode(), help="K names").tag(sync=True)
+    colours = traitlets.List(traitlets.Unicode(), help="of the contrasts").tag(sync=True)
+    _own_colours = traitlets.default("colours")(lambda self: [colour_of(name) for name in self.contrasts])
+
+    def _number(self, contrast: str) -> int:
+        """Which of the contrasts it is."""
+        return self.contrasts.index(choose("contrast", contrast, self.contrasts))
+
+
+def needed(**things: Sized) -> None:
+    """Refuses an explorer without one of these things, called by their names."""
+    for name, some in things.items():
+        if not len(some):
+            raise ValueError(f"an explorer needs at least one {name}")
+
+
 def numbers(what: str, values: ArrayLike, *shape: int | str, finite: bool = True, shares: bool = False,
             ) -> NDArray[np.float32]:
-    """Numbers of a shape, in which a letter stands for any length; refuses others, as it does what is no share."""
-    found = np.asarray(values, np.float32)
+    """Numbers of a shape, as a page holds them, where a letter stands for any length; refuses others, and no shares."""
+    found = np.asarray(values, "<f4")
     if found.ndim != len(shape) or any(isinstance(n, int) and n != m for n, m in zip(shape, found.shape)):
         raise ValueError(f"{what} must be ({', '.join(map(str, shape))}), got shape {found.shape}")
     if finite and not np.isfinite(found).all():
@@ -103,28 +153,22 @@ def numbers(what: str, values: ArrayLike, *shape: int | str, finite: bool = True
 # --- photographs -----------------------------------------------------------------------------------------------------
 
 
-def by_title(photographs: Photographs, labels: Sequence[int] = ()) -> list[tuple[str, Photograph, int | None]]:
-    """Title, photograph and true class of each; there are no labels or as many."""
-    if isinstance(photographs, Mapping):
-        named = list(photographs.items())
-    elif isinstance(photographs, str | Path | bytes | Image.Image) or (
-            isinstance(photographs, Tensor | np.ndarray) and photographs.ndim == 3):
-        named = [("", photographs)]
-    else:
-        named = [("", photo) for photo in photographs]
-    if labels and len(labels) != len(named):
-        raise ValueError(f"{len(named)} photographs need as many labels, got {len(labels)}")
-    known: Sequence[int | None] = labels or [None] * len(named)
-    return [(title, photo, label) for (title, photo), label in zip(named, known)]
+def by_title(photos: Photographs, known: Sequence[Any] = (), what: str = "labels") -> list[tuple[str, Photograph, Any]]:
+    """Title and photograph of each, and what is known of it: of none, or of all."""
+    one = isinstance(photos, str | Path | bytes | Image.Image) or getattr(photos, "ndim", 4) == 3
+    several: Any = [photos] if one else photos
+    named = list(several.items()) if isinstance(several, Mapping) else [("", photo) for photo in several]
+    if len(known) not in (0, len(named)):
+        raise ValueError(f"{len(named)} photographs need as many {what}, got {len(known)}")
+    return [(title, photo, its) for (title, photo), its in zip(named, known or [None] * len(named))]
 
 
 def prepared(classifier: Classifier, photograph: Photograph) -> Tensor:
     """A photograph as the classifier takes it, (1, 3, H, W) in [0, 1]; a tensor is taken as it is."""
     if isinstance(photograph, Tensor):
-        image = photograph if photograph.ndim == 4 else photograph[None]
-        if image.ndim != 4 or len(image) != 1:
+        if photograph.ndim != 3 and photograph.shape[:-3] != (1,):
             raise ValueError(f"one photograph is (3, H, W) or (1, 3, H, W), got shape {tuple(photograph.shape)}")
-        return image
+        return photograph.reshape(1, *photograph.shape[-3:])
     if isinstance(photograph, bytes):
         photograph = pictures.rgb(Image.open(io.BytesIO(photograph)))
     return classifier.prepare(photograph).to(classifier.mean.dtype)
@@ -155,11 +199,6 @@ def photograph(photo: Image.Image | ArrayLike, *, quality: int = 80, side: int =
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=quality, optimize=True)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def from_address(address: str) -> NDArray[np.uint8]:
-    """The pixels (H, W, 3) in a data address of :func:`photograph`."""
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(address.split(",", 1)[1]))))
 
 
 # --- numbers, as js/base.js reads them -------------------------------------------------------------------------------
@@ -203,19 +242,3 @@ def decode(state: Mapping[str, Any]) -> NDArray[np.float32]:
     values[state["fine_of"]] += np.frombuffer(state["fine"], np.int8).reshape(cells) / np.float32(FINE)
     return (values * scales[:, None, None]).reshape(state["shape"])
 
-
-def floats(values: ArrayLike) -> bytes:
-    """Numbers for a page, in four bytes each."""
-    return np.asarray(values).astype("<f4").tobytes()
-
-
-def from_floats(content: bytes, *shape: int) -> NDArray[np.float32]:
-    """The inverse of :func:`floats`."""
-    return np.frombuffer(content, "<f4").reshape(shape)
-
-
-def as_written(figure: Figure) -> Figure:
-    """A figure whose texts are names: a dollar sign in them is no mathematics."""
-    for text in figure.findobj(Text):
-        text.set_parse_math(False)
-    return figure

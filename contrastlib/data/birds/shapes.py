@@ -1,20 +1,19 @@
-"""Random numbers, outlines, and the pixels that outlines cover: the same to the last bit on every machine.
+"""Random numbers, outlines, colours, and the pixels that outlines cover: the same to the last bit on every machine.
 
 Only additions, multiplications, divisions and square roots are used, each by itself: IEEE 754 fixes their results. No
 sine, no matrix product, no sum whose order a library may choose.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+# A closed polygon, (V, 2): x to the right and y downwards, in pixels or in units of a drawing.
 Outline = NDArray[np.float64]
-"""A closed polygon, (V, 2): x to the right and y downwards, in pixels or in units of a drawing."""
-
 Point = tuple[float, float]
+Colour = tuple[float, float, float]  # red, green, blue in [0, 255]
 
 T = TypeVar("T")
 
@@ -61,19 +60,18 @@ def _circle(steps: int) -> Outline:
     half = [i * full / steps for i in range(steps + 1)]
     first = [((1 - t * t) / (1 + t * t), 2 * t / (1 + t * t)) for t in half]
     quarter = first + [(y, x) for x, y in reversed(first[1:-1])]
-    turns = (lambda x, y: (x, y), lambda x, y: (-y, x), lambda x, y: (-x, -y), lambda x, y: (y, -x))
-    return np.array([turn(x, y) for turn in turns for x, y in quarter])
+    return np.array([*quarter, *((-y, x) for x, y in quarter), *((-x, -y) for x, y in quarter),
+                     *((y, -x) for x, y in quarter)])
 
 
 _CIRCLE = _circle(3)  # 24 corners
-_SPLINE = np.array([[0.0], [0.25], [0.5], [0.75]])
 
 
 def smooth(points: Sequence[Point]) -> Outline:
     """A closed curve through at least three points (uniform Catmull-Rom), as a polygon of four corners for each."""
     p1 = np.array(points, dtype=np.float64)[:, None, :]
     p0, p2, p3 = (np.roll(p1, shift, axis=0) for shift in (1, -1, -2))
-    t = _SPLINE
+    t = np.array([[0.0], [0.25], [0.5], [0.75]])
     t2, t3 = t * t, t * t * t
     curve = 0.5 * (2 * p1 + t * (p2 - p0) + t2 * (2 * p0 - 5 * p1 + 4 * p2 - p3) + t3 * (3 * p1 - p0 - 3 * p2 + p3))
     return np.asarray(curve.reshape(-1, 2))
@@ -125,8 +123,12 @@ def turned(outline: Outline, pivot: Point, tangent: float) -> Outline:
     return place(outline - place.origin)
 
 
-@dataclass
-class Cover:
+def darker(colour: Colour, share: float = 0.72) -> Colour:
+    """A colour with less light."""
+    return (colour[0] * share, colour[1] * share, colour[2] * share)
+
+
+class Cover(NamedTuple):
     """How much of each pixel is covered, inside the smallest box that holds all of it.
 
     Attributes:
@@ -148,8 +150,7 @@ class Cover:
     def within(self, other: "Cover") -> "Cover":
         """What both cover, as the product in the box that both share."""
         top, left = max(self.top, other.top), max(self.left, other.left)
-        bottom, right = (min(a.stop, b.stop) for a, b in zip(self.box, other.box))
-        bottom, right = max(bottom, top), max(right, left)
+        bottom, right = (max(min(a.stop, b.stop), low) for a, b, low in zip(self.box, other.box, (top, left)))
         mine, its = (c.amount[top - c.top: bottom - c.top, left - c.left: right - c.left] for c in (self, other))
         return Cover(mine * its, top, left)
 
@@ -170,7 +171,14 @@ def cover(outlines: list[Outline], size: int) -> Cover:
     if right <= left or bottom <= top:
         return Cover(np.zeros((0, 0), np.float32), top, left)
     height, width = bottom - top, right - left
-    line, x, sign = _crossings(start, end, top, height)
+    # Where edges cross the scan lines: number of the line, x, and whether the inside begins (1) or ends (-1).
+    y = top + (np.arange(height * _LINES) + 0.5) * (1 / _LINES)
+    above = start[:, 1:] <= y
+    edge, line = np.nonzero(above != (end[:, 1:] <= y))
+    rise = end[edge, 1] - start[edge, 1]
+    x = start[edge, 0] + (y[line] - start[edge, 1]) * ((end[edge, 0] - start[edge, 0]) / rise)
+    sign = np.where(rise > 0, -1.0, 1.0)
+    # How far the inside begun there fills the pixel of the crossing, and all that follow.
     x = np.minimum(np.maximum(x - left, 0.0), width)
     column = x.astype(np.int64)
     beyond = (x - column) * sign
@@ -183,22 +191,9 @@ def cover(outlines: list[Outline], size: int) -> Cover:
 
 def _edges(outlines: list[Outline]) -> tuple[Outline, Outline]:
     """Start and end of every edge, all outlines turned the same way round, so that overlaps add up."""
-    starts, ends = [], []
+    edges = []
     for outline in outlines:
         following = np.concatenate([outline[1:], outline[:1]])
         area = (outline[:, 0] * following[:, 1] - following[:, 0] * outline[:, 1]).sum()
-        starts.append(outline if area >= 0 else following)
-        ends.append(following if area >= 0 else outline)
-    return np.concatenate(starts), np.concatenate(ends)
-
-
-def _crossings(
-    start: Outline, end: Outline, top: int, height: int
-) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-    """Where edges cross the scan lines: number of the line, x, and whether the inside begins (1) or ends (-1)."""
-    y = top + (np.arange(height * _LINES) + 0.5) * (1 / _LINES)
-    above = start[:, 1:] <= y
-    edge, line = np.nonzero(above != (end[:, 1:] <= y))
-    rise = end[edge, 1] - start[edge, 1]
-    x = start[edge, 0] + (y[line] - start[edge, 1]) * ((end[edge, 0] - start[edge, 0]) / rise)
-    return line, x, np.where(rise > 0, -1.0, 1.0)
+        edges.append((outline, following) if area >= 0 else (following, outline))
+    return np.concatenate([start for start, _ in edges]), np.concatenate([end for _, end in edges])

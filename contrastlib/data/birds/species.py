@@ -1,24 +1,22 @@
 """Sixteen species of drawn birds, the parts that tell any two of them apart, and how a bird is put together."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from contrastlib.data.birds.shapes import Outline, Point, disc, smooth, stroke, turned
+from contrastlib.data.birds.shapes import Colour, Outline, Point, darker, disc, smooth, stroke, turned
 
+# The parts that have a mask; `body`, `head` and `wing` are what the other parts leave to be seen of them.
 PARTS = ("body", "head", "wing", "tail", "belly", "throat", "wing bar", "crest", "beak", "eye ring", "eye", "legs")
-"""The parts that have a mask, in the order in which they are drawn. `body`, `head` and `wing` are what the other parts
-leave to be seen of them."""
 
+# The number of each part in a picture of parts, where 0 is none, and what is added to it for the second bird.
 CODES = {part: code for code, part in enumerate(PARTS, start=1)}
-"""The number of each part in a picture of parts, where 0 is none."""
-
 SECOND = 32
-"""Added to the codes of the second bird."""
 
+# The parts whose look may differ between species of one genus.
 TRAITS = ("crest", "beak", "eye_ring", "throat", "belly", "wing_bar", "tail", "legs")
-"""The parts whose look may differ between species of one genus; attributes of :class:`Species`."""
 
 
 @dataclass(frozen=True)
@@ -50,34 +48,27 @@ class Species:
     legs: str = "dark"
 
 
-_TUFTLING = Species("Plain tuftling", "tuftling")
-_RINGEYE = Species("Common ringeye", "ringeye", belly="gold")
-_CHATTERER = Species("Cream chatterer", "chatterer", beak="yellow")
-_BIBBET = Species("Grey bibbet", "bibbet", belly="ash")
-
 # In each genus the first three differ in one part only, each from each; the fourth differs from the first in another.
 SPECIES = (
-    _TUFTLING,
-    replace(_TUFTLING, name="Crowned tuftling", crest="tall"),
-    replace(_TUFTLING, name="Flame-crested tuftling", crest="flame"),
-    replace(_TUFTLING, name="Bar-winged tuftling", wing_bar="white"),
-    _RINGEYE,
-    replace(_RINGEYE, name="White-ringed ringeye", eye_ring="white"),
-    replace(_RINGEYE, name="Amber-ringed ringeye", eye_ring="amber"),
-    replace(_RINGEYE, name="Coral-billed ringeye", beak="coral"),
-    _CHATTERER,
-    replace(_CHATTERER, name="Rusty chatterer", belly="rust"),
-    replace(_CHATTERER, name="Golden chatterer", belly="gold"),
-    replace(_CHATTERER, name="White-tailed chatterer", tail="white-tipped"),
-    _BIBBET,
-    replace(_BIBBET, name="Ruby-throated bibbet", throat="ruby"),
-    replace(_BIBBET, name="Sooty-throated bibbet", throat="sooty"),
-    replace(_BIBBET, name="Yellow-legged bibbet", legs="yellow"),
+    Species("Plain tuftling", "tuftling"),
+    Species("Crowned tuftling", "tuftling", crest="tall"),
+    Species("Flame-crested tuftling", "tuftling", crest="flame"),
+    Species("Bar-winged tuftling", "tuftling", wing_bar="white"),
+    Species("Common ringeye", "ringeye", belly="gold"),
+    Species("White-ringed ringeye", "ringeye", belly="gold", eye_ring="white"),
+    Species("Amber-ringed ringeye", "ringeye", belly="gold", eye_ring="amber"),
+    Species("Coral-billed ringeye", "ringeye", belly="gold", beak="coral"),
+    Species("Cream chatterer", "chatterer", beak="yellow"),
+    Species("Rusty chatterer", "chatterer", beak="yellow", belly="rust"),
+    Species("Golden chatterer", "chatterer", beak="yellow", belly="gold"),
+    Species("White-tailed chatterer", "chatterer", beak="yellow", tail="white-tipped"),
+    Species("Grey bibbet", "bibbet", belly="ash"),
+    Species("Ruby-throated bibbet", "bibbet", belly="ash", throat="ruby"),
+    Species("Sooty-throated bibbet", "bibbet", belly="ash", throat="sooty"),
+    Species("Yellow-legged bibbet", "bibbet", belly="ash", legs="yellow"),
 )
-"""The species; the index of one is its label."""
 
 NAMES = tuple(species.name for species in SPECIES)
-"""The names of the species, by label."""
 
 
 def telling_parts(one: int, other: int) -> tuple[str, ...]:
@@ -121,12 +112,8 @@ def species(label: int) -> Species:
 # From here on: outlines of every part in the bird's own frame, back to front. The bird looks to the right, one unit is
 # about the length of its body, y points down, the feet stand near (0, 0.55).
 
-Colour = tuple[float, float, float]
-"""Red, green, blue in [0, 255]."""
 
-
-@dataclass(frozen=True)
-class Build:
+class Build(NamedTuple):
     """What the species of a genus share."""
 
     plumage: Colour
@@ -145,28 +132,23 @@ BUILDS = {
 
 COLOURS: dict[str, dict[str, Colour]] = {
     "belly": {"cream": (242, 230, 204), "rust": (202, 92, 46), "gold": (244, 200, 62), "ash": (212, 214, 218)},
-    "crest": {"flame": (240, 98, 32)},
     "beak": {"dark": (50, 46, 52), "yellow": (242, 192, 50), "coral": (244, 96, 82)},
     "eye_ring": {"white": (252, 252, 248), "amber": (255, 172, 28)},
     "throat": {"ruby": (206, 28, 62), "sooty": (34, 32, 38)},
-    "wing_bar": {"white": (250, 250, 244)},
+    "crest": {"flame": (240, 98, 32)}, "wing_bar": {"white": (250, 250, 244)},
     "legs": {"dark": (66, 58, 58), "yellow": (255, 206, 40)},
 }
 
+# A point in the middle of each trait, where a leaf can hide it.
 ANCHORS = {
     "crest": (0.20, -0.57), "beak": (0.58, -0.30), "eye_ring": (0.36, -0.35), "throat": (0.37, -0.12),
     "belly": (0.10, 0.22), "wing_bar": (-0.05, 0.02), "tail": (-0.72, 0.22), "legs": (0.04, 0.42),
 }
-"""A point in the middle of each trait, where a leaf can hide it."""
 
-NECK = (0.24, -0.16)
-RUMP = (-0.36, 0.06)
-_WHITE_TIP: Colour = (250, 250, 246)
-_PUPIL: Colour = (22, 20, 24)
+NECK, RUMP = (0.24, -0.16), (-0.36, 0.06)  # where head and tail turn
 
 
-@dataclass(frozen=True)
-class Layer:
+class Layer(NamedTuple):
     """Something to be painted.
 
     Attributes:
@@ -182,8 +164,7 @@ class Layer:
     inside: str | None = None
 
 
-@dataclass(frozen=True)
-class Posture:
+class Posture(NamedTuple):
     """How a bird holds itself.
 
     Attributes:
@@ -199,30 +180,21 @@ class Posture:
     stride: float
 
 
-def darker(colour: Colour, share: float = 0.72) -> Colour:
-    """A colour with less light."""
-    return (colour[0] * share, colour[1] * share, colour[2] * share)
-
-
 def layers(species: Species, posture: Posture) -> Iterator[Layer]:
     """The layers of a bird, back to front."""
     build = BUILDS[species.genus]
     yield from _legs(species, posture)
-    yield from _tail(species, posture, build)
-    yield from _crest(species, posture, build)
-    yield from _trunk(species, posture, build)
-    yield from _wing(species, posture, build)
-    yield from _head(species, posture, build)
+    for drawn in (_tail, _crest, _trunk_and_wing, _head):
+        yield from drawn(species, posture, build)
 
 
 def _legs(species: Species, posture: Posture) -> Iterator[Layer]:
-    colour = COLOURS["legs"][species.legs]
     legs = []
     for x in (-0.5 * posture.stride, 0.5 * posture.stride):
         foot = (x + 0.02, 0.54)
         legs += [stroke([(x, 0.22), (x - 0.02, 0.38), foot], 0.075, 0.055),
                  stroke([foot, (x + 0.13, 0.565)], 0.055, 0.03), stroke([foot, (x - 0.07, 0.57)], 0.05, 0.03)]
-    yield Layer("legs", legs, colour)
+    yield Layer("legs", legs, COLOURS["legs"][species.legs])
 
 
 def _tail(species: Species, posture: Posture, build: Build) -> Iterator[Layer]:
@@ -234,14 +206,13 @@ def _tail(species: Species, posture: Posture, build: Build) -> Iterator[Layer]:
     def turn(outline: Outline) -> Outline:
         return turned(outline, RUMP, posture.wag)
 
-    feathers = [at(0, -0.11), at(0.5, -0.085), at(1.0, -0.10), at(1.04, 0.0), at(0.98, 0.10), at(0.5, 0.085),
-                at(0, 0.13)]
+    feathers = [at(0, -0.11), at(0.5, -0.085), at(1, -0.1), at(1.04, 0), at(0.98, 0.1), at(0.5, 0.085), at(0, 0.13)]
     yield Layer("tail", [turn(smooth(feathers))], build.wing)
-    quills = [stroke([at(0.25, dy * 0.6), at(0.97, dy)], 0.012, 0.02) for dy in (-0.045, 0.035)]
-    yield Layer("tail", [turn(quill) for quill in quills], darker(build.wing, 0.7))
+    quills = [turn(stroke([at(0.25, dy * 0.6), at(0.97, dy)], 0.012, 0.02)) for dy in (-0.045, 0.035)]
+    yield Layer("tail", quills, darker(build.wing, 0.7))
     if species.tail == "white-tipped":
         tip = [at(0.62, -0.098), at(1.0, -0.105), at(1.05, 0.0), at(0.98, 0.105), at(0.66, 0.104), at(0.69, 0.0)]
-        yield Layer("tail", [turn(smooth(tip))], _WHITE_TIP)
+        yield Layer("tail", [turn(smooth(tip))], (250, 250, 246))
 
 
 def _crest(species: Species, posture: Posture, build: Build) -> Iterator[Layer]:
@@ -254,7 +225,7 @@ def _crest(species: Species, posture: Posture, build: Build) -> Iterator[Layer]:
         yield Layer("crest", [turned(smooth(plume), NECK, posture.nod)], tint)
 
 
-def _trunk(species: Species, posture: Posture, build: Build) -> Iterator[Layer]:
+def _trunk_and_wing(species: Species, posture: Posture, build: Build) -> Iterator[Layer]:
     def at(x: float, y: float) -> Point:
         return (x, y * posture.plump)
 
@@ -264,12 +235,6 @@ def _trunk(species: Species, posture: Posture, build: Build) -> Iterator[Layer]:
              at(0.16, 0.14)]
     yield Layer("body", [smooth(body)], build.plumage)
     yield Layer("belly", [smooth(belly)], COLOURS["belly"][species.belly], inside="body")
-
-
-def _wing(species: Species, posture: Posture, build: Build) -> Iterator[Layer]:
-    def at(x: float, y: float) -> Point:
-        return (x, y * posture.plump)
-
     wing = [at(0.20, -0.13), at(0.21, 0.04), at(0.06, 0.16), at(-0.22, 0.18), at(-0.60, 0.19), at(-0.40, 0.02),
             at(-0.14, -0.14), at(0.08, -0.20)]
     yield Layer("wing", [smooth(wing)], build.wing)
@@ -305,5 +270,5 @@ def _head(species: Species, posture: Posture, build: Build) -> Iterator[Layer]:
     eye = (x + 0.085, y - 0.045)
     if species.eye_ring != "none":
         yield Layer("eye ring", [turn(disc(*eye, 0.083))], COLOURS["eye_ring"][species.eye_ring])
-    yield Layer("eye", [turn(disc(*eye, 0.047))], _PUPIL)
+    yield Layer("eye", [turn(disc(*eye, 0.047))], (22, 20, 24))
     yield Layer("eye", [turn(disc(eye[0] + 0.015, eye[1] - 0.017, 0.014))], (255, 255, 255))
