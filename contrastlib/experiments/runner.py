@@ -196,7 +196,7 @@ class _Run:
             threads=torch.get_num_threads(), processes=processes, seconds=round(found.seconds, 1),
             images_per_second=float(f"{images / found.seconds:.3g}"), setting=about["setting"],
             accepted_changes=record["accepted"])
-        for file in (self.folder / ROWS, *files):
+        for file in (self.folder / ROWS, *files) if len(rows) else ():
             tables.save(file, rows, self.experiment.group, made)
         return rows
 

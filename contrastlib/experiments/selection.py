@@ -221,7 +221,7 @@ def check_classes(classifier: Classifier, dataset: ImageDataset) -> None:
         advice = ("see its with_imagenet_labels()" if hasattr(dataset, "with_imagenet_labels") else
                   "give weights for these (--weights FILE)")
         raise ValueError(f"{classifier.name} has {classifier.num_classes} classes and {dataset.name} has "
-                         f"{dataset.num_classes}: {advice}")
+                         f"{dataset.num_classes}; {advice}")
 
 
 def fingerprint(classifier: Classifier) -> str:
