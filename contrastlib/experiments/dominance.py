@@ -7,8 +7,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from contrastlib import contrast, relevance
-from contrastlib.evaluation import Cells, averages
+from contrastlib import contrast, evaluation, relevance
 from contrastlib.experiments.experiment import Batch, Experiment, Setting, Values
 from contrastlib.experiments.masking import METHODS, layers_and_methods
 from contrastlib.models import Classifier
@@ -46,12 +45,12 @@ def _norm(maps: Tensor) -> Tensor:
 def rows(values: Values) -> pd.DataFrame:
     """Averages with intervals, bin by bin and over all images; a map that is constant has no correlation."""
     log_odds, found = values[LOG_ODDS][:, 0], values[FOUND]
-    columns: dict[Cells, Tensor] = {}
+    columns: dict[evaluation.Cells, Tensor] = {}
     for low, high in [*pairwise(EDGES), (-math.inf, math.inf)]:
         inside = (log_odds >= low) & (log_odds < high)
         for metric, column in zip(METRICS, found.unbind(1)):
             columns[f"{low:g}", f"{high:g}", metric] = column.masked_fill(~inside, torch.nan)
-    return averages(columns, ("from", "to", "metric"))
+    return evaluation.averages(columns, ("from", "to", "metric"))
 
 
 EXPERIMENT = Experiment("dominance", "Table 2 and the discussion: maps when one class dominates", measure, rows)

@@ -1,7 +1,7 @@
 """What an experiment is, on what it can be run, and the words that its tables share; no torch."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # torch takes seconds to import, which `--help` and `status` need not wait for
@@ -66,7 +66,7 @@ class Setting:
 
     def as_dict(self) -> dict[str, Any]:
         """The fields as JSON holds them."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
 
     @property
     def group(self) -> dict[str, str]:

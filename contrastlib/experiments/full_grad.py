@@ -6,16 +6,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from contrastlib import contrast, relevance
+from contrastlib import contrast, evaluation, published, relevance
 from contrastlib.attribution import FullGradTerms, full_grad, grad_cam
-from contrastlib.contrast import Contrast
-from contrastlib.evaluation import share_inside, summarise
 from contrastlib.experiments.experiment import Batch, Experiment, Setting, Values, best_two
 from contrastlib.models import Classifier
-from contrastlib.published import full_grad as published
-from contrastlib.published import white_at_mid_range
 
-CONTRASTS: dict[str, Contrast] = {"original": contrast.original, "weighted": contrast.weighted}
+CONTRASTS = {"original": contrast.original, "weighted": contrast.weighted}
 # The published post-processing, and what is left of it when steps are left out.
 VARIANTS: dict[str, dict[str, Any]] = {
     "as in the FullGrad repository": {},
@@ -42,9 +38,9 @@ def measure(classifier: Classifier, batch: Batch, setting: Setting) -> Values:
             asked = (classifier, batch.images, one, score)
             terms = full_grad.terms(*asked)
             found[target, name, TERMS] = _of_terms(terms)
-            maps = {COMPLETE: terms.map(), **{form: published(*asked, **options) for form, options in VARIANTS.items()},
-                    "grad_cam": grad_cam(*asked)}
-            found |= {(target, name, form): _of_map(own, batch.bird) for form, own in maps.items()}
+            forms = {form: published.full_grad(*asked, **options) for form, options in VARIANTS.items()}
+            for form, maps in {COMPLETE: terms.map(), **forms, "grad_cam": grad_cam(*asked)}.items():
+                found[target, name, form] = _of_map(maps, batch.bird)
     return found
 
 
@@ -59,21 +55,20 @@ def _of_terms(terms: FullGradTerms) -> Tensor:
 
 def _of_map(maps: Tensor, bird: Tensor) -> Tensor:
     pixels = maps.double().flatten(1)
-    wrong = ((white_at_mid_range(maps) > 0) != (maps > 0)).double().flatten(1).mean(1)
-    return torch.stack([pixels.sum(1), 1 - relevance.positive_share(maps)[:, 0] - (pixels == 0).double().mean(1),
-                        (pixels < 0).all(1).double(), (pixels >= 0).all(1).double(), share_inside(maps, bird), wrong],
-                       dim=1).float()
+    wrong = ((published.white_at_mid_range(maps) > 0) != (maps > 0)).double().flatten(1).mean(1)
+    negative = 1 - relevance.positive_share(maps)[:, 0] - (pixels == 0).double().mean(1)
+    return torch.stack([pixels.sum(1), negative, (pixels < 0).all(1).double(), (pixels >= 0).all(1).double(),
+                        evaluation.share_inside(maps, bird), wrong], dim=1).float()
 
 
 def rows(values: Values) -> pd.DataFrame:
     """Averages; of the residual the largest. ``weighted`` is compared with ``original``, image by image."""
     columns = {(*cells, metric): table[:, m] for cells, table in values.items()
                for m, metric in enumerate(OF_TERMS if cells[-1] == TERMS else OF_MAPS)}
-    for cells, column in columns.items():
-        if cells[-1] == LARGEST:  # the same for every image
-            known = column.isfinite()
-            columns[cells] = torch.where(known, column.abs().masked_fill(~known, 0).max(), torch.nan)
-    table = summarise(columns, (*COLUMNS, "metric"), compare="contrast", to="original")
+    for cells in [cells for cells in columns if cells[-1] == LARGEST]:  # the same for every image
+        known = columns[cells].isfinite()
+        columns[cells] = torch.where(known, columns[cells].abs().masked_fill(~known, 0).max(), torch.nan)
+    table = evaluation.summarise(columns, (*COLUMNS, "metric"), compare="contrast", to="original")
     table.loc[table["metric"] == LARGEST, ["se", "difference", "low", "high"]] = None
     return table
 

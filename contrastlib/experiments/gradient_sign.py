@@ -2,11 +2,9 @@
 
 import pandas as pd
 
-from contrastlib import contrast
-from contrastlib.evaluation import OUTCOMES, outcome, summarise
+from contrastlib import contrast, evaluation, perturbation
 from contrastlib.experiments.experiment import Batch, Experiment, Setting, Values
 from contrastlib.models import Classifier
-from contrastlib.perturbation import gradient_sign_sweep
 
 CONTRASTS = {
     "original": contrast.original, "mean": contrast.mean, "tempered 2": contrast.tempered(2),
@@ -18,9 +16,10 @@ BEFORE = ("before", "", "")
 
 def measure(classifier: Classifier, batch: Batch, setting: Setting) -> Values:  # noqa: ARG001 - all take a setting
     """Accuracy, p_t and y_t of the true label before and after, (n, 3) for each setting of the perturbation."""
-    sweep = gradient_sign_sweep(classifier, batch.images, batch.labels, CONTRASTS, epsilons=EPSILONS, steps=STEPS)
+    sweep = perturbation.gradient_sign_sweep(
+        classifier, batch.images, batch.labels, CONTRASTS, epsilons=EPSILONS, steps=STEPS)
     logits = {BEFORE: sweep.before} | {tuple(map(str, cells)): after for cells, after in sweep.after.items()}
-    return {cells: outcome(y, batch.labels) for cells, y in logits.items()}
+    return {cells: evaluation.outcome(y, batch.labels) for cells, y in logits.items()}
 
 
 def rows(values: Values) -> pd.DataFrame:
@@ -28,8 +27,8 @@ def rows(values: Values) -> pd.DataFrame:
     before = values[BEFORE].double()
     changes = {cells: after.double() - before for cells, after in values.items() if cells != BEFORE}
     columns = {(*cells, metric): table[:, m] for cells, table in {BEFORE: before, **changes}.items()
-               for m, metric in enumerate(OUTCOMES)}
-    return summarise(columns, ("contrast", "epsilon", "steps", "metric"), compare="contrast", to="original")
+               for m, metric in enumerate(evaluation.OUTCOMES)}
+    return evaluation.summarise(columns, ("contrast", "epsilon", "steps", "metric"), compare="contrast", to="original")
 
 
 EXPERIMENT = Experiment("gradient-sign", "Figures 1 and 7: pushing along the sign of the gradient", measure, rows)

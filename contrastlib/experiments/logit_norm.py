@@ -4,8 +4,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from contrastlib import tables
-from contrastlib.evaluation import Cells, averages, percentiles, resampled_counts
+from contrastlib import evaluation, tables
 from contrastlib.experiments.experiment import Batch, Experiment, Setting, Values
 from contrastlib.models import Classifier
 
@@ -49,7 +48,9 @@ def rows(values: Values) -> pd.DataFrame:
     logits, norms = values[POINTS].double().chunk(2, dim=1)
     found = pd.DataFrame([*_fit(logits, norms), *_bins(logits.flatten(), norms.flatten())],
                          columns=["kind", "name", "at", "value", "low", "high", "n"])
-    return pd.concat([tables.typed(found), _ratios(norms)], ignore_index=True)
+    ratios: Values = {("ratio", name, ""): norms[:, 0] / norms[:, rank]
+                      for name, rank in RATIOS.items() if rank < norms.shape[1]}
+    return pd.concat([tables.typed(found), evaluation.averages(ratios, ("kind", "name", "at"))], ignore_index=True)
 
 
 def fit(logits: Tensor, norms: Tensor, counts: Tensor | None = None) -> Tensor:
@@ -71,7 +72,7 @@ def fit(logits: Tensor, norms: Tensor, counts: Tensor | None = None) -> Tensor:
 
 
 def _fit(logits: Tensor, norms: Tensor) -> list[tuple[object, ...]]:
-    low, high = percentiles(fit(logits, norms, resampled_counts(len(logits))))
+    low, high = evaluation.percentiles(fit(logits, norms, evaluation.resampled_counts(len(logits))))
     best = fit(logits, norms)[0]
     fitted = (logits[..., None] ** torch.arange(3)) @ best
     explained = 1 - ((norms - fitted) ** 2).sum() / ((norms - norms.mean()) ** 2).sum()
@@ -85,12 +86,6 @@ def _bins(logits: Tensor, norms: Tensor) -> list[tuple[object, ...]]:
     parts = logits.argsort(stable=True).tensor_split(min(BINS, len(logits)))
     return [("bin", "", f"{logits[part].mean().item():.6g}", norms[part].mean().item(),
              *norms[part].quantile(ends).tolist(), len(part)) for part in parts]
-
-
-def _ratios(norms: Tensor) -> pd.DataFrame:
-    columns: dict[Cells, Tensor] = {("ratio", name, ""): norms[:, 0] / norms[:, rank]
-                                    for name, rank in RATIOS.items() if rank < norms.shape[1]}
-    return averages(columns, ("kind", "name", "at"))
 
 
 EXPERIMENT = Experiment("logit-norm", "Figure 6: logits and the norms of their gradients", measure, rows)

@@ -6,25 +6,21 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from contrastlib import contrast, perturbation
+from contrastlib import contrast, perturbation, published
 from contrastlib.attribution import grad_cam, linear_approximation, xgrad_cam
-from contrastlib.contrast import Contrast
 from contrastlib.evaluation import relative_probability, summarise
 from contrastlib.experiments.experiment import GROUP, Batch, Experiment, Setting, Values, best_two
 from contrastlib.models import Classifier
-from contrastlib.perturbation import BASELINES, Sign, logits_of
-from contrastlib.published import count_to_replace, replaced
-from contrastlib.published import upsample as upsample_with_aligned_corners
 
 METHODS = {"linear_approximation": linear_approximation, "grad_cam": grad_cam, "xgrad_cam": xgrad_cam}
-SIGNS: tuple[Sign, ...] = ("positive", "negative")
+SIGNS: tuple[perturbation.Sign, ...] = ("positive", "negative")
 COLUMNS = ("layer", "method", "target", "budget", "baseline", "keep", "contrast")
 
 
 def measure(classifier: Classifier, batch: Batch, setting: Setting) -> Values:
     """Relative probability of the target and share of pixels kept, (n, 2) for each setting of the table."""
-    logits = logits_of(classifier, batch.images)
-    baselines = {name: make(batch.images, classifier) for name, make in BASELINES.items()}
+    logits = perturbation.logits_of(classifier, batch.images)
+    baselines = {name: make(batch.images, classifier) for name, make in perturbation.BASELINES.items()}
     found: Values = {}
     for layer, method in layers_and_methods(setting, classifier):
         for target, (one, other) in best_two(logits, setting).items():
@@ -32,7 +28,7 @@ def measure(classifier: Classifier, batch: Batch, setting: Setting) -> Values:
             found[*place, "none", "", "", ""] = torch.stack([before, torch.ones_like(before)], dim=1)
             for budget, sign, name, mask in masks(classifier, batch.images, one, layer, method):
                 for baseline, instead in baselines.items():
-                    kept = logits_of(classifier, perturbation.keep(batch.images, instead, mask))
+                    kept = perturbation.logits_of(classifier, perturbation.keep(batch.images, instead, mask))
                     relative = relative_probability(kept, one, other)
                     found[*place, budget, baseline, sign, name] = torch.stack(
                         [relative, mask.float().mean((1, 2, 3)).to(relative)], dim=1)
@@ -40,7 +36,7 @@ def measure(classifier: Classifier, batch: Batch, setting: Setting) -> Values:
 
 
 def masks(classifier: Classifier, images: Tensor, target: Tensor, layer: str, method: str,
-          ) -> Iterator[tuple[str, Sign, str, Tensor]]:
+          ) -> Iterator[tuple[str, perturbation.Sign, str, Tensor]]:
     """Which pixels stay, by budget, sign and contrast.
 
     ``published`` is the published computation throughout: probability in float32, corners aligned, counts of the
@@ -49,16 +45,16 @@ def masks(classifier: Classifier, images: Tensor, target: Tensor, layer: str, me
     """
     size = (images.shape[-2], images.shape[-1])
 
-    def mapped(score: Contrast, *, upsample: bool = True) -> Tensor:
+    def mapped(score: contrast.Contrast, *, upsample: bool = True) -> Tensor:
         return METHODS[method](classifier, images, target, score, layer=layer, upsample=upsample)
 
-    coarse = [upsample_with_aligned_corners(mapped(score, upsample=False), size)
+    coarse = [published.upsample(mapped(score, upsample=False), size)  # with aligned corners
               for score in (contrast.original, contrast.probability)]
     exact = mapped(contrast.original), mapped(contrast.weighted)
     for sign in SIGNS:
-        count = count_to_replace(coarse[0], coarse[1], sign)
+        count = published.count_to_replace(coarse[0], coarse[1], sign)
         for name, maps in zip(("original", "probability"), coarse):
-            yield "published", sign, name, ~replaced(maps, count, sign)
+            yield "published", sign, name, ~published.replaced(maps, count, sign)
         for budget, chosen in (("swapped", perturbation.without_opposite), ("caption", perturbation.only)):
             for name, mask in zip(("original", "weighted"), chosen(*exact, sign)):
                 yield budget, sign, name, mask

@@ -7,25 +7,23 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from contrastlib import contrast, perturbation, relevance
-from contrastlib.evaluation import Cells, area_under, relative_probability, summarise
+from contrastlib import contrast, evaluation, perturbation, relevance
 from contrastlib.experiments.experiment import GROUP, Batch, Experiment, Setting, Values, best_two
 from contrastlib.experiments.masking import METHODS, layers_and_methods
 from contrastlib.models import Classifier
-from contrastlib.perturbation import Order, logits_of
 
 SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 1.0)
 CONTRASTS = {"original": contrast.original, "weighted": contrast.weighted}
-ORDERS: tuple[Order, ...] = get_args(Order)
+ORDERS: tuple[perturbation.Order, ...] = get_args(perturbation.Order)
 BASELINE = "blur"
 COLUMNS = ("layer", "method", "target", "baseline", "removed", "contrast")
 
 
 def measure(classifier: Classifier, batch: Batch, setting: Setting) -> Values:
     """Relative probability of the target along the curve, (n, K) for each map and each end."""
-    logits = logits_of(classifier, batch.images)
+    logits = perturbation.logits_of(classifier, batch.images)
     instead = perturbation.BASELINES[BASELINE](batch.images, classifier)
-    nothing = logits_of(classifier, instead)
+    nothing = perturbation.logits_of(classifier, instead)
     found: Values = {}
     for layer, method in layers_and_methods(setting, classifier):
         for target, (one, other) in best_two(logits, setting).items():
@@ -34,9 +32,9 @@ def measure(classifier: Classifier, batch: Batch, setting: Setting) -> Values:
                 for removed in ORDERS:
                     between = [perturbation.keep(batch.images, instead, perturbation.remaining(rank, share, removed))
                                for share in SHARES[1:-1]]
-                    along = [logits, *(logits_of(classifier, images) for images in between), nothing]
+                    along = [logits, *(perturbation.logits_of(classifier, images) for images in between), nothing]
                     found[layer, method, target, BASELINE, removed, name] = torch.stack(
-                        [relative_probability(y, one, other) for y in along], dim=1)
+                        [evaluation.relative_probability(y, one, other) for y in along], dim=1)
     return found
 
 
@@ -54,11 +52,11 @@ def explained(classifier: Classifier, images: Tensor, target: Tensor, layer: str
 
 def rows(values: Values) -> pd.DataFrame:
     """Averages at each share and of the area; each contrast is compared with ``original`` image by image."""
-    columns: dict[Cells, Tensor] = {}
+    columns: dict[evaluation.Cells, Tensor] = {}
     for cells, curve in ((cells, table.double()) for cells, table in values.items()):
         columns |= {(*cells, str(share)): heights for share, heights in zip(SHARES, curve.unbind(1))}
-        columns[*cells, "area"] = area_under(curve, SHARES)
-    return summarise(columns, (*COLUMNS, "share"), compare="contrast", to="original")
+        columns[*cells, "area"] = evaluation.area_under(curve, SHARES)
+    return evaluation.summarise(columns, (*COLUMNS, "share"), compare="contrast", to="original")
 
 
 EXPERIMENT = Experiment("masking-curves", "beyond Tables 1 and 2: removing 0 to 100 % from either end", measure, rows,

@@ -9,12 +9,10 @@ import torch
 from torch import Tensor
 
 from contrastlib import contrast, evaluation, perturbation, relevance
-from contrastlib.contrast import Contrast
 from contrastlib.data.birds import SECOND
 from contrastlib.experiments.experiment import GROUP, Batch, Experiment, Setting, Values
 from contrastlib.experiments.masking import METHODS, layers_and_methods
 from contrastlib.models import Classifier
-from contrastlib.perturbation import logits_of
 
 SHARES = (0.05, 0.1, 0.2, 0.3, 0.5)
 DRAWS, DOUBT, BASELINE = 4, 0.1, "blur"
@@ -55,7 +53,7 @@ def measure(classifier: Classifier, batch: Batch, setting: Setting) -> Values:
     Every map has for each share whether the prediction becomes s, whether it ceases to be t, and the margin, then the
     positive share on the second bird, (n, 16). Numbers of images that nobody measures are NaN.
     """
-    logits = logits_of(classifier, batch.images)
+    logits = perturbation.logits_of(classifier, batch.images)
     target, foil, kind = questions(logits, batch.labels)
     used = kind.isfinite()
     places = list(layers_and_methods(setting, classifier))
@@ -102,10 +100,9 @@ def maps(classifier: Classifier, cases: Cases, layer: str, method: str) -> dict[
 
     A random map has the cells of the foil map in another order: the same values, and upsampled as smooth.
     """
-    scores: dict[str, Contrast] = {"foil": contrast.foil(cases.foil[:, None]), "weighted": contrast.weighted,
-                                   "original": contrast.original}
+    scores = zip(MAPS, (contrast.foil(cases.foil[:, None]), contrast.weighted, contrast.original))
     found = {name: [METHODS[method](classifier, cases.images, cases.target, score, layer=layer, upsample=False)]
-             for name, score in scores.items()}
+             for name, score in scores}
     return {**found, "random": shuffled(found["foil"][0], cases.images)}
 
 
@@ -137,7 +134,7 @@ def _outcomes(classifier: Classifier, cases: Cases, coarse: Tensor) -> Tensor:
     rank, columns = perturbation.ranks(large), []
     for share in SHARES:
         mask = perturbation.remaining(rank, share, "highest")
-        logits = logits_of(classifier, perturbation.keep(cases.images, cases.instead, mask))
+        logits = perturbation.logits_of(classifier, perturbation.keep(cases.images, cases.instead, mask))
         predicted = logits.argmax(-1)
         columns += [predicted == cases.foil, predicted != cases.target, _margin(logits, cases)]
     columns.append(evaluation.share_inside(large, cases.region))
@@ -169,12 +166,12 @@ def rows(values: Values) -> pd.DataFrame:
 
 def _metrics(own: dict[str, Tensor], image: Tensor) -> dict[str, dict[tuple[str, str], Tensor]]:
     """The numbers of each image, (n,), by metric, and within it by map and share."""
-    found: dict[str, dict[tuple[str, str], Tensor]] = {}
+    found = {}
     for i, effect in enumerate(EFFECTS):
         before = image[:, 1] if effect == "margin" else torch.zeros_like(image[:, 1])
-        found[effect] = {(BEFORE, "0"): before, **{
-            (name, str(share)): table[:, len(EFFECTS) * k + i]
-            for name, table in own.items() for k, share in enumerate(SHARES)}}
+        masked = {(name, str(share)): table[:, len(EFFECTS) * k + i]
+                  for name, table in own.items() for k, share in enumerate(SHARES)}
+        found[effect] = {(BEFORE, "0"): before, **masked}
     found[OTHER_BIRD] = {(CHANCE, ""): image[:, 2], **{(name, ""): table[:, -1] for name, table in own.items()}}
     return found
 

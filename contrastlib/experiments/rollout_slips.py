@@ -6,21 +6,18 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from contrastlib import contrast, relevance
+from contrastlib import contrast, evaluation, published, relevance
 from contrastlib.attribution import AttentionRollout, attentions
-from contrastlib.contrast import Contrast
-from contrastlib.evaluation import share_inside, summarise
 from contrastlib.experiments.experiment import Batch, Experiment, Setting, Values
 from contrastlib.models import Classifier
-from contrastlib.published import SLIPS, with_slips
 
 CORRECTED, AS_PUBLISHED = "corrected", "as published"
 NORMALISED, PROBABILITY = "normalised with 0.5", "probability"
 # Which slips act together; those of one call that the notebook's figures have are the first three.
 VARIANTS: dict[str, tuple[str, ...]] = {
-    CORRECTED: (), **{slip: (slip,) for slip in SLIPS},
+    CORRECTED: (), **{slip: (slip,) for slip in published.SLIPS},
     AS_PUBLISHED: ("reversed gradients", "gradient of scores", "columns normalised")}
-CONTRASTS: dict[str, Contrast] = {"original": contrast.original, "weighted": contrast.weighted}
+CONTRASTS: dict[str, contrast.Contrast] = {"original": contrast.original, "weighted": contrast.weighted}
 COLUMNS = ("rectified", "contrast", "slip")
 METRICS = ("correlation with the corrected map", "positive share on the bird")
 
@@ -36,12 +33,12 @@ def measure(classifier: Classifier, batch: Batch, setting: Setting) -> Values:  
                 reference = maps
             if (name, slip) != ("original", PROBABILITY):  # there it is another question, not another scale
                 large = relevance.upsample(maps, (batch.images.shape[-2], batch.images.shape[-1]))
-                found[rectified, name, slip] = torch.stack(
-                    [relevance.correlation(maps, reference)[:, 0], share_inside(large, batch.bird)], dim=1).float()
+                numbers = relevance.correlation(maps, reference)[:, 0], evaluation.share_inside(large, batch.bird)
+                found[rectified, name, slip] = torch.stack(numbers, dim=1).float()
     return found
 
 
-def _maps(classifier: Classifier, images: Tensor, target: Tensor, score: Contrast,
+def _maps(classifier: Classifier, images: Tensor, target: Tensor, score: contrast.Contrast,
           ) -> Iterator[tuple[str, str, Tensor]]:
     """Whether it is rectified, which slip, and the map (n, 1, h, w); the corrected map first."""
     own = attentions(classifier, images, target, score)
@@ -52,15 +49,15 @@ def _maps(classifier: Classifier, images: Tensor, target: Tensor, score: Contras
     for relu in (True, False):
         rectified = "yes" if relu else "no"
         for name, slips in VARIANTS.items():
-            yield rectified, name, with_slips(others.get(name, own), slips, relu=relu)
-        yield rectified, NORMALISED, with_slips(others[NORMALISED], (), relu=relu)
+            yield rectified, name, published.with_slips(others.get(name, own), slips, relu=relu)
+        yield rectified, NORMALISED, published.with_slips(others[NORMALISED], (), relu=relu)
         yield rectified, "scaled", AttentionRollout(relu=relu).rollout(own)
 
 
 def rows(values: Values) -> pd.DataFrame:
     """Averages; every slip is compared with the corrected map, image by image."""
     columns = {(*cells, metric): numbers[:, m] for m, metric in enumerate(METRICS) for cells, numbers in values.items()}
-    return summarise(columns, (*COLUMNS, "metric"), compare="slip", to=CORRECTED)
+    return evaluation.summarise(columns, (*COLUMNS, "metric"), compare="slip", to=CORRECTED)
 
 
 EXPERIMENT = Experiment(

@@ -70,13 +70,13 @@ def run(experiment: Experiment, setting: Setting, folder: str | Path, *, classif
     classifier = load_classifier(setting, dataset, where) if classifier is None else classifier
     selection.check_classes(classifier, dataset)
     work = _Run(experiment, setting, Path(folder), classifier, dataset, workers, tell)
-    key, chosen = here.from_first(lambda: work.open(restart, accept), "to open the run")
+    record, chosen = here.from_first(lambda: work.open(restart, accept), "to open the run")
     parts = [chosen[i:i + setting.shard] for i in range(0, len(chosen), setting.shard)]
-    shards = Shards(work.folder / SHARDS, key, dataset.prepared(classifier.prepare), parts)
+    shards = Shards(work.folder / SHARDS, record["key"], dataset.prepared(classifier.prepare), parts)
     missing = here.from_first(shards.missing, "to look for what is there")
     work.compute(shards, missing, missing[here.rank::here.count])
     here.wait(f"to compute its share of {len(missing)} shards")
-    return work.table(shards.load_all(), tables, here.count) if here.rank == 0 else pd.DataFrame()
+    return work.table(shards.load_all(), record, tables, here.count) if here.rank == 0 else pd.DataFrame()
 
 
 def load_classifier(setting: Setting, dataset: ImageDataset, device: torch.device) -> Classifier:
@@ -104,8 +104,8 @@ class _Run:
     workers: int
     tell: Report
 
-    def open(self, restart: bool, accept: bool) -> tuple[str, list[int]]:
-        """The key of the run, which its folder now holds, and the positions of its images."""
+    def open(self, restart: bool, accept: bool) -> tuple[dict[str, Any], list[int]]:
+        """The record of the run, which its folder now holds, and the positions of its images."""
         chosen = self.chosen()
         self.tell("looking whether network, data and code are those of an earlier run", 0, 0)
         device = self.classifier.mean.device
@@ -149,21 +149,18 @@ class _Run:
         device = self.classifier.mean.device
         images = torch.stack([sample.image for sample in samples]).to(device)
         labels = torch.tensor([sample.label for sample in samples], device=device)
-        parts = self.parts(positions) if self.experiment.wants_parts else None
+        parts = self.parts(positions) if self.experiment.wants_parts and hasattr(self.dataset, "parts") else None
         batch = Batch(images.contiguous(memory_format=torch.channels_last), labels, parts)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.setting.precision == "bfloat16"):
             return self.experiment.measure(self.classifier, batch, self.setting)
 
-    def parts(self, positions: Sequence[int]) -> Tensor | None:
-        """The parts that the pixels of some images show, or None for a data set that knows none.
+    def parts(self, positions: Sequence[int]) -> Tensor:
+        """The parts that the pixels of some images show.
 
         They are prepared as if they were pictures, and have to come out as they went in: only then do they lie where
         the network sees them. Codes cannot be resized, and a crop would move them.
         """
-        known = getattr(self.dataset, "parts", None)
-        if known is None:
-            return None
-        found = torch.stack([torch.from_numpy(known(i)) for i in positions])
+        found = torch.stack([torch.from_numpy(self.dataset.parts(i)) for i in positions])  # type: ignore[attr-defined]
         pictures = found[:, None].expand(-1, 3, -1, -1)
         prepared = self.classifier.prepare(list(pictures)).cpu()
         if not torch.equal(prepared, pictures.float() / 255):
@@ -173,7 +170,7 @@ class _Run:
                              f"resizes or crops them to {to}: take a classifier for {at} pixels, and no --crop")
         return found.to(self.classifier.mean.device)
 
-    def table(self, found: Shard, files: Sequence[str | Path], processes: int) -> pd.DataFrame:
+    def table(self, found: Shard, record: dict[str, Any], files: Sequence[str | Path], processes: int) -> pd.DataFrame:
         """The rows, which are also put into files."""
         if not found.values:
             raise ValueError(f"no image can be read: {describe(found.problems)}")
@@ -187,8 +184,7 @@ class _Run:
                  "split": self.dataset.split}
         for name, value in reversed(group.items()):
             rows.insert(0, name, value)
-        record, weights = _record(self.folder), self.classifier.weights
-        about = record["about"]
+        about, weights = record["about"], self.classifier.weights
         made = tables.provenance(
             date=time.strftime("%Y-%m-%d", time.gmtime()), module=self.experiment.module, code=about["code"],
             weights=weights.digest, source=weights.source.rsplit("/", 1)[-1], classifier=about["network"],
@@ -204,19 +200,25 @@ class _Run:
 # --- the folder of a run ---------------------------------------------------------------------------------------------
 
 
-def _opened(folder: Path, about: dict[str, Any], restart: bool, accept: bool) -> str:
-    """The key of the run in a folder, which is begun if there is none; only here is anything of it removed."""
+def _opened(folder: Path, about: dict[str, Any], restart: bool, accept: bool) -> dict[str, Any]:
+    """The record of the run in a folder, which is begun if there is none; only here is anything of it removed."""
     here, record = folder / provenance.ABOUT, {"about": about, "key": store.digest(about), "accepted": []}
     if here.exists():
-        kept = _record(folder)
+        try:
+            kept = store.read_json(here, "about", "key", "accepted")
+        except store.DamagedError as error:
+            raise ChangedRunError(f"{error}; look what it is, and give another --output") from error
         changed = [] if restart else store.differences(kept["about"], about)
         if changed and not accept:
             raise ChangedRunError(
                 f"{folder} holds a run that this one cannot go on with: {'; '.join(changed)}. Either give another "
                 "folder (--output), begin anew in this one (--restart), or take over what it holds all the same "
                 "(--accept-changes), which the rows' provenance will say")
-        if restart:
-            _clear(folder)
+        if restart:  # removes the numbers that a run wrote, and nothing else
+            number, rows = "[0-9]" * 6, folder / ROWS
+            for file in [*folder.glob(f"{SHARDS}/{number}.safetensors"), *folder.glob(f"{SHARDS}/.{number}.*.writing"),
+                         rows, rows.with_suffix(".json")]:
+                file.unlink(missing_ok=True)
         else:
             record |= {"key": kept["key"], "accepted": sorted({*kept["accepted"], *changed})}
     elif folder.exists():
@@ -227,22 +229,7 @@ def _opened(folder: Path, about: dict[str, Any], restart: bool, accept: bool) ->
                                   "another --output")
     folder.mkdir(parents=True, exist_ok=True)
     store.replace_json(here, record)
-    return str(record["key"])
-
-
-def _record(folder: Path) -> dict[str, Any]:
-    try:
-        return store.read_json(folder / provenance.ABOUT, "about", "key", "accepted")
-    except store.DamagedError as error:
-        raise ChangedRunError(f"{error}; look what it is, and give another --output") from error
-
-
-def _clear(folder: Path) -> None:
-    """Remove the numbers that a run wrote, and nothing else."""
-    number = "[0-9]" * 6
-    for file in [*folder.glob(f"{SHARDS}/{number}.safetensors"), *folder.glob(f"{SHARDS}/.{number}.*.writing"),
-                 folder / ROWS, (folder / ROWS).with_suffix(".json")]:
-        file.unlink(missing_ok=True)
+    return record
 
 
 # --- one process or many ---------------------------------------------------------------------------------------------
@@ -308,9 +295,9 @@ class Processes:
             time.sleep(0.05)
             if time.monotonic() - said > _PATIENCE:
                 said = time.monotonic()
-                warnings.warn(f"process {self.rank} has waited {said - start:.0f} s for process {other} {purpose}; if "
-                              "that one hangs, end all: the same command finishes what is left", RuntimeWarning,
-                              stacklevel=2)
+                warnings.warn(
+                    f"process {self.rank} has waited {said - start:.0f} s for process {other} {purpose}; if that one "
+                    "hangs, end all: the same command finishes what is left", RuntimeWarning, stacklevel=2)
 
 
 def processes() -> Processes:

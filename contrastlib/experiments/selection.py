@@ -171,8 +171,6 @@ def predict(classifier: Classifier, dataset: ImageDataset, *, batch_size: int = 
         ValueError: the numbers of classes differ, there are no images, or a logit is not finite.
         UnreadableImageError: a file is gone since the data set was loaded.
     """
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be positive, got {batch_size}")
     if not len(dataset):
         raise ValueError(f"{dataset.name} {dataset.split} has no images")
     check_classes(classifier, dataset)
