@@ -18,10 +18,10 @@ from dataset_files import cub, write
 from PIL import Image
 from torch.distributed import HashStore
 
+from contrastlib import __main__ as cli
 from contrastlib import data, experiments, models, tables
 from contrastlib.data import DataWarning, birds
 from contrastlib.experiments import Setting, by_name, provenance, runner
-from contrastlib.experiments import __main__ as cli
 from contrastlib.experiments.runner import ChangedRunError
 from contrastlib.experiments.shards import ShardWarning
 
@@ -379,7 +379,7 @@ def test_an_error_in_the_first_process_ends_them_all(tmp_path):
 
 
 def spoken(capsys, *words: str) -> tuple[int, str, str]:
-    status = cli.main(words)
+    status = cli.main(words, "experiments")
     out, err = capsys.readouterr()
     return status, out, err
 
@@ -411,36 +411,65 @@ def test_status_says_how_far_a_run_is_and_whether_the_code_has_changed(finished,
     (["run", "dominance", "--layer", "features.99", "--output", "x"], "no layer 'features.99'"),
     (["run", "dominance", "--weights", "gone.safetensors", "--output", "x"], "gone.safetensors"),
     (["run", "dominance", "--device", "cuda:9", "--output", "x"], "no CUDA device 9"),
+    (["run", "dominance", "--precision", "int8"], "precision must be float32 or bfloat16, got 'int8'"),
+    (["run", "dominance", "--rule", "p2~0.1", "--output", "x"], "a rule has a rank, a comparison and a threshold"),
+    (["run", "dominance", "--table", "rows.json", "--output", "x"], "rows go into a .csv file"),
     (["status", "nowhere"], "holds no run"),
 ])
 def test_bad_words_are_refused_in_one_line(words, said, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     status, _, err = spoken(capsys, *words)
     assert status == 2
-    *steps, last = [line for line in err.splitlines() if line.strip()]
+    *steps, last = err.splitlines()
     assert last.startswith("contrastlib.experiments: ")
     assert said in last
     assert all(step.startswith("dominance: ") for step in steps)
 
 
-def test_progress_is_told_in_lines_through_a_pipe(capsys):
+def test_progress_tells_the_time_left(capsys, monkeypatch):
+    now = iter([99.0, 100.0, 110.0, 130.0, 131.0])
+    monkeypatch.setattr(cli.time, "monotonic", lambda: next(now))
     tell = cli.Progress("masking")
     tell("loading birds_vgg", 0, 0)
-    for done in (400, 410, 430, 1000):  # an earlier run had done 400
+    for done in (400, 410, 430, 1000):
         tell("masking", done, 1000)
-    tell.close()
-    first, second, *_, last = [line.strip() for line in capsys.readouterr().err.splitlines() if line.strip()]
-    assert first == "masking: loading birds_vgg"
-    assert second.startswith("masking: 400 of 1000 images")
-    assert last.startswith("masking: 1000 of 1000 images, 00:00 left")
+    # An earlier run had done 400 images; 30 since then in 30 s, and 570 are left: 570 s. Not a line each time.
+    assert capsys.readouterr().err.splitlines() == [
+        "masking: loading birds_vgg", "masking: 400 of 1000 images", "masking: 430 of 1000 images, 09:30 left",
+        "masking: 1000 of 1000 images, 00:00 left"]
+
+
+def test_on_a_terminal_progress_is_a_bar(capsys, monkeypatch):
+    monkeypatch.setattr(cli.sys.stderr, "isatty", lambda: True)
+    tell = cli.Progress("masking")
+    for done in (0, 5, 10):
+        tell("masking", done, 10)
+    tell.bar.close()
+    said = capsys.readouterr().err
+    assert "masking: 100%" in said
+    assert "10/10" in said
 
 
 def test_another_network_begins_with_layers_and_weights_of_its_own():
-    words = cli.parser().parse_args(["run", "masking", "--profile", "cub100", "--model", "resnet18", "--limit", "0"])
-    setting = cli.chosen(by_name("masking"), words)
+    words = ["run", "masking", "--profile", "cub100", "--model", "resnet18", "--limit", "0"]
+    given = vars(cli.parser("experiments").parse_args(words))
+    assert given.pop("run") is cli.run_experiment
+    setting, folder = cli.chosen(**given)
     assert (setting.model, setting.weights, setting.layers, setting.limit, setting.rule) == (
         "resnet18", "default", (), None, "p2>0.1")
-    assert cli.default_folder(by_name("masking"), setting, "cub100").name == "masking-cub100-resnet18-None"
+    assert folder == Path("runs/masking-cub100-resnet18-None")
+
+
+def test_every_field_of_a_setting_has_an_option():
+    given = vars(cli.parser("experiments").parse_args(
+        ["run", "masking", "--weights", "none", "--crop", "--input-size", "64", "--rule", "all", "--limit", "none",
+         "--layer", "a", "b=grad_cam", "--layer", "c", "--shard", "4", "--precision", "bfloat16", "--compile",
+         "--dataset", "cub200", "--split", "train", "--model", "resnet18"]))
+    del given["run"]
+    setting, folder = cli.chosen(**given)
+    assert setting == Setting("resnet18", "cub200", "train", weights="none", crop=True, input_size=64,
+                              layers=("a", "b=grad_cam", "c"), shard=4, precision="bfloat16", compiled=True)
+    assert folder == Path("runs/masking-embedded-resnet18-cub200-train--None-bfloat16-compiled")
 
 
 def test_a_process_that_waits_says_for_whom(monkeypatch):

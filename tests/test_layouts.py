@@ -1,6 +1,7 @@
 """How layers are read as maps: the grid and the prefix tokens are inferred, and what was inferred is true."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from contrastlib.attribution import (
     attentions,
     grad_cam,
     linear_approximation,
+    xgrad_cam,
 )
 from contrastlib.models import Classifier, Layout, layout_of
 
@@ -134,16 +136,21 @@ def test_grad_cam_on_tokens_is_that_of_the_patch_tokens(block, score):
     expected = (patches * of_patches.mean((1, 2), keepdim=True)).sum(-1)
     found = grad_cam(network, IMAGES, TARGET, score, layer=f"blocks.{block}", upsample=False)
     torch.testing.assert_close(found[:, 0], expected)
+    products = (patches * of_patches).sum(-1)
+    if block == 1:  # the last that is read: a LayerNorm sees nothing of a token's length
+        assert products.abs().max() < 1e-3 * (patches * of_patches).abs().sum(-1).max()
+        return
     exact = linear_approximation(network, IMAGES, TARGET, score, layer=f"blocks.{block}", upsample=False)
-    torch.testing.assert_close(exact[:, 0], (patches * of_patches).sum(-1))
+    torch.testing.assert_close(exact[:, 0], products)
 
 
+@pytest.mark.parametrize("layer", ["blocks.0", "blocks.2.norm1"])
 @pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.reads == "layer"])
-def test_class_maps_on_tokens_give_every_contrast(name):
+def test_class_maps_on_tokens_give_every_contrast(name, layer):
     network, method = tiny(), METHODS[name]
-    found = method.class_maps(network, IMAGES, layer="blocks.1")
+    found = method.class_maps(network, IMAGES, layer=layer)
     for score in (contrast.original, contrast.weighted, contrast.mean):
-        direct = method(network, IMAGES, TARGET, score, layer="blocks.1", upsample=False)
+        direct = method(network, IMAGES, TARGET, score, layer=layer, upsample=False)
         torch.testing.assert_close(found.combine(score, TARGET), direct)
 
 
@@ -161,6 +168,60 @@ def test_a_layer_whose_patch_tokens_nobody_reads_is_refused_with_one_that_works(
     with pytest.raises(ValueError, match=r"4 x 4 patch tokens get no gradient: .*Layer 'blocks\.1' works"):
         call(network, IMAGES, *([0] if call is grad_cam else []), layer=layer)
     assert grad_cam(network, IMAGES, 0, layer="blocks.2.norm1").any()  # keys and values still matter there
+
+
+CANCELLING = [
+    ("timm/vit_tiny_patch16_224", linear_approximation, "blocks.10", "blocks.11.norm1"),
+    ("torchvision/vit_b_32", linear_approximation, "encoder.layers.encoder_layer_10",
+     "encoder.layers.encoder_layer_11.ln_1"),
+    ("torchvision/swin_t", linear_approximation, "features.7", "norm"),
+    ("timm/convnext_atto", linear_approximation, "stages.1", "stages.2.downsample.0"),
+    # What this block mixes in is an average minus the token itself: the sum over all places is nothing.
+    ("timm/poolformer_s12", grad_cam, "stages.1.blocks.0.norm1", "stages.1.blocks.0.norm2"),
+]
+
+
+@pytest.mark.parametrize(("name", "rule", "layer", "works"), CANCELLING, ids=[row[0] for row in CANCELLING])
+def test_a_layer_whose_terms_cancel_is_refused_with_one_that_works(name, rule, layer, works):
+    network = models.load(name, weights=None, num_classes=10)
+    for module in network.model.modules():
+        if isinstance(module, torch.nn.Linear) and not module.weight.any():
+            torch.nn.init.normal_(module.weight)
+    images = torch.rand(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    says = rf"at layer '{re.escape(layer)}' the terms of {rule.name} cancel .*, at layer '{re.escape(works)}' for one"
+    with pytest.raises(ValueError, match=says):
+        rule(network, images, 1, contrast.weighted, layer=layer)
+    with pytest.raises(ValueError, match=says):
+        rule.class_maps(network, images, [1, 2], layer=layer)
+    assert rule(network, images, 1, contrast.weighted, layer=works).any()
+    other = grad_cam if rule is linear_approximation else linear_approximation
+    assert other(network, images, 1, contrast.weighted, layer=layer).any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_terms_cancel_in_any_precision(dtype):
+    """By Euler's theorem: what is read through a LayerNorm does not change when a token grows."""
+    network = tiny().to(dtype)
+    images = IMAGES.to(dtype)
+    with pytest.raises(ValueError, match="cancel"):
+        linear_approximation(network, images, TARGET, contrast.weighted, layer="blocks.1")
+    for layer in ("blocks.0", "blocks.0.attn", "blocks.1.norm1", "blocks.2.norm1"):
+        for rule in (linear_approximation, grad_cam, xgrad_cam):
+            assert rule(network, images, TARGET, contrast.weighted, layer=layer).any()
+
+
+def test_terms_of_a_rule_cancel():
+    generator = torch.Generator().manual_seed(0)
+    activation, gradient = torch.randn(2, 2, 8, 6, 6, generator=generator)
+    along = (activation * gradient).sum(1, keepdim=True) / activation.square().sum(1, keepdim=True)
+    across = gradient - along * activation
+    assert linear_approximation.cancels(activation, across)
+    assert not linear_approximation.cancels(activation, across + 0.01 * along * activation)
+    assert not grad_cam.cancels(activation, across)
+    assert grad_cam.cancels(activation, gradient - gradient.mean((-2, -1), keepdim=True))
+    assert not linear_approximation.cancels(activation, torch.zeros_like(gradient)), "there is nothing that cancels"
+    first = torch.tensor([1.0, 0])[:, None, None, None]
+    assert not linear_approximation.cancels(activation, across + first * gradient), "one image has a map"
 
 
 def test_what_is_no_grid_is_refused_with_what_was_found():

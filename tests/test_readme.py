@@ -1,5 +1,6 @@
 """Nothing stands in the README that was not run."""
 
+import inspect
 import os
 import re
 import subprocess
@@ -9,12 +10,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from contrastlib.__main__ import parser as contrastlib_parser
+from contrastlib.__main__ import chosen, parser, select, train
 from contrastlib.data import photographs
-from contrastlib.experiments import by_name
-from contrastlib.experiments.__main__ import chosen
-from contrastlib.experiments.__main__ import parser as experiments_parser
-from contrastlib.training import parser as training_parser
+from contrastlib.experiments import Setting
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf8")
@@ -73,12 +71,14 @@ def test_commands_and_files_exist():
 
 def test_the_words_of_the_other_commands_are_understood():
     """They need a data set that is not here, so only their options are read."""
-    (select,) = re.findall(r"^python -m contrastlib (select [^#\n]*)", README, re.MULTILINE)
-    training = re.findall(r"^python -m contrastlib.training ([^#\n]*)", README, re.MULTILINE)
-    assert contrastlib_parser().parse_args(select.split()).rule == ["p2>0.1", "p3>0.1", "p2<0.1"]
-    assert [training_parser().parse_args(words.split()).recipe for words in training] == ["paper", "short"]
+    (line,) = re.findall(r"^python -m contrastlib (select [^#\n]*)", README, re.MULTILINE)
+    assert parser().parse_args(line.split()).run is select
+    trainings = re.findall(r"^python -m contrastlib.training ([^#\n]*)", README, re.MULTILINE)
+    assert [vars(parser("training").parse_args(words.split())).get("recipe") for words in trainings] == [None, "short"]
+    assert inspect.signature(train).parameters["recipe"].default == "paper"
     runs = re.findall(r"-m contrastlib.experiments (run [^#\n]*)", README)
     assert len(runs) == 3
     for words in runs:
-        args = experiments_parser().parse_args(words.split())
-        assert chosen(by_name(args.name), args).model
+        given = vars(parser("experiments").parse_args(words.split()))
+        changes = {name: value for name, value in given.items() if name in Setting.__dataclass_fields__}
+        assert chosen(given["name"], given["profile"], **changes)[0].model

@@ -18,6 +18,8 @@ from contrastlib.models import Classifier, Layout, resolve
 
 Target = int | Sequence[int] | Tensor
 
+_ROUNDING = 1e-4  # of the terms: 20 networks have maps above 2e-3, and where a norm undoes them below 1e-5
+
 _alone = threading.RLock()  # of the passes that change for a while what all threads see of a network
 
 
@@ -116,15 +118,47 @@ class Attribution(BaseAttribution):
         check_images(images)
         with torch.inference_mode(False), torch.enable_grad():
             logits, point = self._run(classifier, images, layer)
-            if point.prefix:
-                point.check(classifier, torch.autograd.grad(logits.sum(), point.leaf, retain_graph=True)[0])
+            if point.name:
+                likely = logits.amax(-1).sum()  # a logit that something depends on, if any does
+                self._check_point(classifier, point, torch.autograd.grad(likely, point.leaf, retain_graph=True)[0])
             return class_maps(logits, point.leaf, as_classes(classes, logits), self.combine)
+
+    def cancels(self, activation: Tensor, gradient: Tensor) -> bool:
+        """Whether the terms of the maps cancel at every place, so that only rounding errors are left of them.
+
+        So it is where what reads the layer cannot see the sum that the rule takes. LayerNorm does not see the scale of
+        a token, and the products of a token's channels with their gradients add up to zero before it, but for its
+        small epsilon. The maps are compared with those of the absolute values, to which the same terms would add up
+        if none cancelled.
+
+        Args:
+            activation: the layer's output, (N, K, h, w).
+            gradient: of a score with respect to it, the same shape.
+
+        Returns:
+            True where the largest value of the maps lies below 0.0001 of that, or the rounding of half precision.
+        """
+        rounding = max(_ROUNDING, torch.finfo(activation.dtype).eps / 2)
+        a, g = at_least_float32(activation.detach()), at_least_float32(gradient)
+        left, terms = self.combine(a, g).abs().max(), self.combine(a.abs(), g.abs()).max()
+        return bool(left < rounding * terms)
+
+    def _check_point(self, classifier: Classifier, point: "Point", gradient: Tensor) -> None:
+        """Refuse a layer at which the rule has no map."""
+        if not point.name:
+            return
+        if point.prefix and not gradient.any():
+            _refuse_unread(classifier, point)
+        if self.cancels(point.leaf, gradient):
+            raise ValueError(f"at layer '{point.name}' the terms of {self.name} cancel at every place and leave only "
+                             "rounding errors, because what reads the layer cannot see their sum: a normalisation does "
+                             f"not see the scale of what it divides. {_behind(classifier, point.name)}")
 
     def _maps(self, classifier: Classifier, images: Tensor, classes: Tensor, contrast: Contrast,
               layer: str | nn.Module | None) -> Tensor:
         logits, point = self._run(classifier, images, layer)
         (gradient,) = torch.autograd.grad(contrast(logits, classes).sum(), point.leaf)
-        point.check(classifier, gradient)
+        self._check_point(classifier, point, gradient)
         return self.combine(at_least_float32(point.leaf.detach()), at_least_float32(gradient))
 
     def _run(self, classifier: Classifier, images: Tensor, layer: str | nn.Module | None) -> tuple[Tensor, "Point"]:
@@ -168,16 +202,24 @@ class Point:
     name: str = ""
     prefix: int = 0
 
-    def check(self, classifier: Classifier, gradient: Tensor) -> None:
-        """Refuse a layer whose patch tokens nothing reads: the class token alone is read behind it."""
-        if not self.prefix or gradient.any():
-            return
-        works = classifier.layers().recommended
-        if works != self.name:  # else the logits depend on nothing: an untrained head of zeros
-            h, w = gradient.shape[-2:]
-            raise ValueError(f"at layer '{self.name}' the {h} x {w} patch tokens get no gradient: behind it only the "
-                             f"prefix token is read. Layer '{works}' works; "
-                             "print(classifier.layers()) lists them all")
+
+def _refuse_unread(classifier: Classifier, point: Point) -> None:
+    """Refuse a layer whose patch tokens nothing reads: the class token alone is read behind it."""
+    works = classifier.layers().recommended
+    if works != point.name:  # else the logits depend on nothing: an untrained head of zeros
+        h, w = point.leaf.shape[-2:]
+        raise ValueError(f"at layer '{point.name}' the {h} x {w} patch tokens get no gradient: behind it only the "
+                         f"prefix token is read. Layer '{works}' works; print(classifier.layers()) lists them all")
+
+
+def _behind(classifier: Classifier, name: str) -> str:
+    """Which layer to read instead of one that is read through a normalisation: that one's output, as a rule."""
+    report = classifier.layers()
+    later = list(report)[[layer.name for layer in report].index(name) + 1:]
+    norms = [layer.name for layer in later if "norm" in layer.kind.lower() and layer.layout and not layer.problem]
+    works = [*norms, report.recommended][0]
+    listed = "print(classifier.layers().table(parts=True)) lists all layers"
+    return listed if works == name else f"Read it behind that, at layer '{works}' for one; {listed}"
 
 
 def _at_layer(classifier: Classifier, images: Tensor, layer: str | nn.Module | None) -> tuple[Tensor, Point]:

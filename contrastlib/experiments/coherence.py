@@ -31,7 +31,8 @@ METRICS = ("positive share on the bird", "positive share on the telling parts", 
 COLUMNS = ("target", "method", "block", "contrast")
 CHANCE = "chance"
 PLACES = {"grad_cam": ("output", grad_cam), "grad_cam norm1": ("norm", grad_cam),
-          "grad_cam attention": ("attention", grad_cam), "linear_approximation": ("output", linear_approximation)}
+          "grad_cam attention": ("attention", grad_cam), "linear_approximation": ("output", linear_approximation),
+          "linear_approximation norm1": ("norm", linear_approximation)}
 """Where in a block a method reads: its output, what goes into its attention, what comes out of that."""
 
 
@@ -121,7 +122,7 @@ def transformer(classifier: Classifier) -> tuple[Family, dict[int, str]]:
 
 def _at_layers(classifier: Classifier, images: Tensor, target: Tensor, score: Contrast,
                places: dict[tuple[str, int], str]) -> Iterator[tuple[str, str, Tensor]]:
-    """The maps at all layers from one pass; the last block's output gets no gradient and has no map."""
+    """The maps at all layers from one pass; a layer has none that gets no gradient, or at which a rule cancels."""
     outputs: dict[str, Tensor] = {}
 
     def keep(name: str, _module: object, _args: object, output: Tensor | tuple[Tensor, ...]) -> None:
@@ -135,9 +136,10 @@ def _at_layers(classifier: Classifier, images: Tensor, target: Tensor, score: Co
     of_layer = dict(zip(outputs, gradients))
     for (method, block), name in places.items():
         layout = classifier.read_as(outputs[name].shape, (images.shape[-2], images.shape[-1]))
-        gradient = layout.to_map(of_layer[name])
-        if gradient.any():
-            yield method, str(block), PLACES[method][1].combine(layout.to_map(outputs[name].detach()), gradient)
+        activation, gradient = layout.to_map(outputs[name].detach()), layout.to_map(of_layer[name])
+        _, rule = PLACES[method]
+        if gradient.any() and not rule.cancels(activation, gradient):
+            yield method, str(block), rule.combine(activation, gradient)
 
 
 def _telling(batch: Batch, target: Tensor, other: Tensor) -> Tensor:

@@ -87,7 +87,7 @@ PROFILES: dict[str, dict[str, Setting]] = {
     "misclassified": {
         "embedded": replace(HARD, shard=50, layers=("features.27=grad_cam", "features.13=linear_approximation")),
         "embedded-vit": replace(HARD_VIT, shard=50,
-                                layers=("patch_embed.backbone=grad_cam", "blocks.2=linear_approximation")),
+                                layers=("patch_embed.backbone=grad_cam", "blocks.3.norm1=linear_approximation")),
         "cub100": replace(CUB100, shard=50, layers=("bn2=grad_cam", "blocks.4=linear_approximation")),
         "photographs": replace(PHOTOGRAPHS, shard=50, layers=("bn2=grad_cam", "blocks.5=linear_approximation")),
     },

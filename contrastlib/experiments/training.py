@@ -4,45 +4,38 @@ Every draw is a function of the recipe's seed, the epoch, and the picture or the
 is kept, an interrupted training goes on bit for bit, and the number of worker processes changes nothing.
 """
 
-import hashlib
 import json
 import math
 import os
-import pickle
-import platform
 import time
-import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
-from functools import partial
-from importlib import metadata
+from functools import cache, partial
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+from zipfile import BadZipFile, ZipFile
 
 import filelock
 import numpy as np
 import safetensors.torch
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn, optim
-from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms as T
 from tqdm import tqdm
 
-import contrastlib
-from contrastlib import models, store
+from contrastlib import models, store, tables
 from contrastlib.data import ImageDataset
 from contrastlib.models import Classifier, WeightsError
 from contrastlib.names import find
-from contrastlib.store import ChangedError, DamagedError
 
+# What a training leaves in its folder.
 CHECKPOINT, BEST, LAST, RECORD = FILES = "checkpoint.pt", "best.safetensors", "last.safetensors", "record.json"
-"""What a training leaves in its folder."""
 
 _HEAD, _NOISE, _LIGHT = 1, 2, 3  # tell the draws of a new head, of dropout, and of batches' augmentation apart
-_LOOK = 20  # steps between looks at the loss: each look makes a GPU wait
 _PATIENCE = 10.0  # seconds, in which the workers of a killed training see that it is gone, and free its folder
 _ADVICE = "choose another folder (--output), or begin anew in this one, which removes them (--restart)"
 
@@ -71,7 +64,7 @@ class Recipe:
             batches, for small pictures; or ``none``.
         gradient_clip: longest gradient of all parameters together, in the Euclidean norm; None for no limit.
         ema: weights are averaged with this decay per step, in (0, 1), and the average is what counts; None for none.
-        amp: ``auto`` computes in bfloat16, or in float16 where that is missing, on CUDA devices only; ``off`` never.
+        amp: ``auto`` computes in bfloat16 on CUDA devices only; ``off`` never.
         channels_last: whether tensors are laid out channels last, which is faster on new GPUs, and for depthwise
             convolutions on processors.
         in_memory: whether pictures are resized once and held as bytes, 3·H·W each; for many passes over small ones.
@@ -114,8 +107,8 @@ class Recipe:
         if self.nesterov and (self.optimiser != "sgd" or not self.momentum):
             raise ValueError("nesterov needs the optimiser sgd and a momentum above 0")
         if self.in_memory and self.augmentation not in ("light_tensor", "none"):
-            raise ValueError("in_memory holds pictures at the size of the input, which leaves nothing to crop from: "
-                             f"it goes with augmentation light_tensor or none, not with {self.augmentation}")
+            raise ValueError("in_memory holds pictures at the size of the input, with nothing left to crop from: it "
+                             f"goes with augmentation light_tensor or none, not with {self.augmentation}")
 
 
 _RANGES: dict[str, tuple[float, float, bool]] = {  # from, to, and whether the first is allowed itself
@@ -124,17 +117,16 @@ _RANGES: dict[str, tuple[float, float, bool]] = {  # from, to, and whether the f
     "momentum": (0, 1, True), "warmup": (0, 1, True), "label_smoothing": (0, 1, True), "ema": (0, 1, False),
     "seed": (0, 2**63, True)}
 
-_BIRDS_VGG = Recipe(optimiser="adamw", lr=2e-3, weight_decay=0.05, decay_all=False, batch_size=64, epochs=8,
-                    schedule="cosine", warmup=0.1, label_smoothing=0.05, augmentation="light_tensor",
-                    gradient_clip=1.0, ema=0.998, channels_last=True, in_memory=True)
+# By name: the papers' (wang2022why, eriksson2025reproducibility), five epochs, and those of the two small networks for
+# drawn birds.
 RECIPES = {
     "paper": Recipe(),
     "short": Recipe(lr=0.02, head_lr=0.1, nesterov=True, batch_size=64, epochs=5, schedule="one_cycle", warmup=0.25,
                     label_smoothing=0.05, augmentation="crops_and_flips", channels_last=True),
-    "birds_vgg": _BIRDS_VGG,
-    "birds_vit": replace(_BIRDS_VGG, lr=1.2e-3, batch_size=32, epochs=12)}
-"""Recipes by name: ``paper``, the papers' (wang2022why, eriksson2025reproducibility); ``short``, five epochs; and those
-of the two small networks for drawn birds."""
+    "birds_vgg": Recipe(optimiser="adamw", lr=2e-3, weight_decay=0.05, decay_all=False, batch_size=64, epochs=8,
+                        schedule="cosine", warmup=0.1, label_smoothing=0.05, augmentation="light_tensor",
+                        gradient_clip=1.0, ema=0.998, channels_last=True, in_memory=True)}
+RECIPES["birds_vit"] = replace(RECIPES["birds_vgg"], lr=1.2e-3, batch_size=32, epochs=12)
 
 
 def named_recipe(name: str, **changes: Any) -> Recipe:
@@ -149,8 +141,7 @@ def named_recipe(name: str, **changes: Any) -> Recipe:
         ValueError: a value is out of its range.
         TypeError: there is no such field.
     """
-    known = list(RECIPES)
-    return replace(RECIPES[known[find(name, known, "recipe")]], **changes)
+    return replace([*RECIPES.values()][find(name, [*RECIPES], "recipe")], **changes)
 
 
 # Networks to begin with
@@ -179,22 +170,15 @@ def finetunable(name: str, class_names: Sequence[str], *, weights: str | Path | 
     """
     load = partial(models.load, name, weights=weights, device=device, **preprocessing)
     with seeded(seed, _HEAD):
-        if weights is None:
-            return load(class_names=class_names)
-        loaded = _from_file(load, class_names) if Path(weights).suffix else load()
-        return loaded if loaded.class_names == tuple(class_names) else new_head(loaded, class_names)
-
-
-def _from_file(load: Callable[..., Classifier], class_names: Sequence[str]) -> Classifier:
-    """With the data set's classes, or else those of the library's own weights, of which it may be a copy."""
-    try:
-        return load(class_names=class_names)
-    except WeightsError as error:
         try:
-            return load()
-        except WeightsError:
-            hint = "; a file must have the data set's number of classes, or that of the library's own weights"
-            raise WeightsError(str(error).partition(": pass num_classes")[0] + hint) from None
+            loaded = load(class_names=class_names) if weights is None or Path(weights).suffix else load()
+        except WeightsError as mismatch:
+            try:  # the file may be a copy of the library's own weights, with their classes
+                loaded = load()
+            except WeightsError:
+                hint = "; a file must have the data set's number of classes, or that of the library's own weights"
+                raise WeightsError(str(mismatch).partition(": pass num_classes")[0] + hint) from None
+        return loaded if loaded.class_names == tuple(class_names) else new_head(loaded, class_names)
 
 
 def new_head(classifier: Classifier, classes: int | Sequence[str]) -> Classifier:
@@ -214,15 +198,14 @@ def new_head(classifier: Classifier, classes: int | Sequence[str]) -> Classifier
     if number < 1:
         raise ValueError(f"a network needs at least one class, got {number}")
     model: Any = classifier.model
-    mode = model.training
     if hasattr(model, "reset_classifier"):  # timm's networks know their own heads, of which some have two
         model.reset_classifier(number)
     else:
         path, last = _last(model, classifier.num_classes)
-        new = (nn.Linear(last.in_features, number, last.bias is not None) if isinstance(last, nn.Linear)
-               else nn.Conv2d(last.in_channels, number, 1, bias=last.bias is not None))
-        model.set_submodule(path, new)
-    model.to(classifier.mean).train(mode)
+        bias = last.bias is not None
+        model.set_submodule(path, nn.Linear(last.in_features, number, bias) if isinstance(last, nn.Linear)
+                            else nn.Conv2d(last.in_channels, number, 1, bias=bias))
+    model.to(classifier.mean).train(model.training)
     weights = replace(classifier.weights, source=f"{classifier.weights.source}, with a new head")
     return Classifier(model, class_names=None if isinstance(classes, int) else classes, name=classifier.name,
                       weights=weights, **_preprocessing(classifier))
@@ -230,11 +213,9 @@ def new_head(classifier: Classifier, classes: int | Sequence[str]) -> Classifier
 
 def _preprocessing(classifier: Classifier) -> dict[str, Any]:
     """The keywords with which a classifier prepares pictures."""
-    how = classifier.recipe
     mean, std = ([float(str(v)) for v in values.flatten().float().cpu().numpy()]  # 0.485 and not 0.48500001430511475
                  for values in (classifier.mean, classifier.std))
-    return {"input_size": how.input_size, "resize": how.resize, "crop": how.crop, "interpolation": how.interpolation,
-            "mean": mean, "std": std}
+    return {**asdict(classifier.recipe), "mean": mean, "std": std}
 
 
 def head_parameters(classifier: Classifier) -> list[nn.Parameter]:
@@ -246,9 +227,8 @@ def head_parameters(classifier: Classifier) -> list[nn.Parameter]:
 
 def _last(model: nn.Module, num_classes: int) -> tuple[str, nn.Linear | nn.Conv2d]:
     for name, module in reversed(list(model.named_modules())):
-        if isinstance(module, nn.Linear) and module.out_features == num_classes:
-            return name, module
-        if isinstance(module, nn.Conv2d) and module.out_channels == num_classes and module.kernel_size == (1, 1):
+        if (isinstance(module, nn.Linear) and module.out_features == num_classes) or (
+                isinstance(module, nn.Conv2d) and (module.out_channels, module.kernel_size) == (num_classes, (1, 1))):
             return name, module
     raise ValueError(f"{type(model).__name__} has no last linear layer or 1 x 1 convolution with {num_classes} outputs")
 
@@ -275,22 +255,12 @@ def transform(classifier: Classifier, augmentation: str = "none") -> T.Compose:
     if augmentation == "crops_and_flips":
         return T.Compose([T.RandomResizedCrop(size, scale=(0.35, 1.0)), T.RandomHorizontalFlip(), T.PILToTensor()])
     if augmentation != "paper":
-        return T.Compose([classifier.recipe.apply, _bytes])
+        return T.Compose([classifier.recipe.apply, partial(torch.squeeze, dim=0), T.ConvertImageDtype(torch.uint8)])
     return T.Compose([  # the original's (wang2022why, its dataset.py), in its order
-        T.RandomHorizontalFlip(),
-        T.RandomVerticalFlip(),
-        T.RandomRotation(30),
-        T.ColorJitter(0.2, 0.2, 0.2, 0.1),
-        T.RandomAffine(degrees=0, translate=(0.1, 0.1)),
-        T.RandomResizedCrop(size, scale=(0.7, 1.0), interpolation=T.InterpolationMode.BILINEAR),
+        T.RandomHorizontalFlip(), T.RandomVerticalFlip(), T.RandomRotation(30), T.ColorJitter(0.2, 0.2, 0.2, 0.1),
+        T.RandomAffine(degrees=0, translate=(0.1, 0.1)), T.RandomResizedCrop(size, scale=(0.7, 1.0)),
         T.RandomPerspective(distortion_scale=0.2, p=0.5, interpolation=T.InterpolationMode.BICUBIC),
-        T.RandomGrayscale(0.2),
-        T.RandomApply([T.GaussianBlur(3, sigma=(0.1, 2.0))], p=0.2),
-        T.PILToTensor()])
-
-
-def _bytes(images: Tensor) -> Tensor:
-    return (images[0] * 255).round().to(torch.uint8)  # nothing is lost, for PIL resizes in bytes
+        T.RandomGrayscale(0.2), T.RandomApply([T.GaussianBlur(3, sigma=(0.1, 2.0))], p=0.2), T.PILToTensor()])
 
 
 def light_tensor(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -304,7 +274,7 @@ def light_tensor(images: Tensor, generator: torch.Generator) -> Tensor:
     flip, contrast, brightness = torch.rand(3, n, 1, 1, 1, generator=generator).to(images.device)
     most = max(1, min(h, w) // 16)
     shifts = torch.randint(0, 2 * most + 1, (2, n), generator=generator)
-    padded = F.pad(torch.where(flip < 0.5, images.flip(3), images), (most, most, most, most), mode="replicate")
+    padded = nn.functional.pad(torch.where(flip < 0.5, images.flip(3), images), (most,) * 4, mode="replicate")
     images = torch.stack([image[:, y:y + h, x:x + w] for image, y, x in zip(padded, *shifts.tolist())])
     # A mean depends on the layout in its last digit, and the committed weights were trained with this one.
     images = images.contiguous(memory_format=torch.channels_last)
@@ -332,34 +302,31 @@ class Loader(Dataset[tuple[Tensor, int]]):
 
     def __init__(self, data: ImageDataset, transform: T.Compose, *, workers: int | None = 0, in_memory: bool = False,
                  seed: int = 0) -> None:
+        if not len(data):
+            raise ValueError(f"the split {data.split} of {data.name} has no images to evaluate on or to train on")
         self.data, self.transform, self.in_memory, self.seed = data, transform, in_memory, seed
-        workers = min(4, (os.cpu_count() or 1) - 1) if workers is None else workers
-        self.workers = 0 if in_memory else workers
-        self._held: dict[int, Tensor] = {}
+        self.workers = 0 if in_memory else min(4, (os.cpu_count() or 1) - 1) if workers is None else workers
+        self._image = cache(self._read) if in_memory else self._read
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, int]:
-        epoch, i = key
-        image = self._held.get(i)
-        if image is None:
-            with seeded(self.seed, epoch, i):
-                image = self.transform(self.data.picture(i))
-        if self.in_memory:
-            self._held[i] = image
-        return image, self.data.labels[i]
+    def _read(self, epoch: int, i: int) -> Tensor:
+        with seeded(self.seed, epoch, i):
+            return self.transform(self.data.picture(i))
+
+    def __getitems__(self, keys: list[tuple[int, int]]) -> list[tuple[Tensor, int]]:
+        return [(self._image(0 if self.in_memory else epoch, i), self.data.labels[i]) for epoch, i in keys]
 
     def batches(self, order: list[list[int]], device: torch.device, epoch: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """Images (n, 3, H, W) uint8 and labels (n,) int64 on a device, at the positions that the order lists."""
         keys = [[(epoch, i) for i in positions] for positions in order]
-        loader = DataLoader(self, batch_sampler=keys, num_workers=self.workers, pin_memory=device.type == "cuda",
-                            generator=torch.Generator())  # its own, or it would draw from the one of dropout
-        done = 0
-        try:
-            for done, (images, labels) in enumerate(loader, 1):  # noqa: B007 - where an error came
-                yield images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
-        except Exception:
-            for key in keys[done] if self.workers else ():  # a worker's error is text: read here, it is raised as it is
-                self[key]
-            raise
+        loader = iter(DataLoader(self, batch_sampler=keys, num_workers=self.workers, pin_memory=device.type == "cuda",
+                                 generator=torch.Generator()))  # its own, or it would draw from the one of dropout
+        for part in keys:
+            try:
+                images, labels = next(loader)
+            except Exception:
+                self.__getitems__(part)  # a worker's error is text: read here, it is raised as it is
+                raise
+            yield images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
 
 
 def hold_out(data: ImageDataset, share: float, seed: int = 0) -> tuple[ImageDataset, ImageDataset | None]:
@@ -380,30 +347,16 @@ def hold_out(data: ImageDataset, share: float, seed: int = 0) -> tuple[ImageData
     return data.subset(i for i in range(len(data)) if i not in held), data.subset(sorted(held))
 
 
-def _check(classifier: Classifier, training: ImageDataset, test: ImageDataset) -> None:
-    """Hold that there are images, and that the network has their classes."""
-    for data in (training, test):
-        if not len(data):
-            raise ValueError(f"the split {data.split} of {data.name} has no images")
-    if test.class_names != training.class_names:
-        raise ValueError(f"the classes of {test.name} {test.split} are not those of the training images")
-    if classifier.num_classes != training.num_classes:
-        raise ValueError(f"{classifier.name} has {classifier.num_classes} classes and {training.name} "
-                         f"{training.num_classes}: give the network a new head")
-
-
 # Steps
 
 
 def optimiser(classifier: Classifier, recipe: Recipe) -> optim.Optimizer:
     """The optimiser of a recipe, for all parameters of a network, also those that were frozen."""
-    head = {id(p) for p in head_parameters(classifier)} if recipe.head_lr is not None else set()
+    rates = {} if recipe.head_lr is None else {id(p): recipe.head_lr for p in head_parameters(classifier)}
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for p in classifier.model.parameters():
-        lr = recipe.head_lr if recipe.head_lr is not None and id(p) in head else recipe.lr
+    for p in classifier.model.requires_grad_(True).parameters():
         decay = recipe.weight_decay if recipe.decay_all or p.ndim > 1 else 0.0
-        p.requires_grad_(True)
-        groups.setdefault((lr, decay), []).append(p)
+        groups.setdefault((rates.get(id(p), recipe.lr), decay), []).append(p)
     settings = [{"params": params, "lr": lr, "weight_decay": decay} for (lr, decay), params in groups.items()]
     if recipe.optimiser == "sgd":
         return optim.SGD(settings, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov)
@@ -419,20 +372,6 @@ def rate(recipe: Recipe, step: int, steps: int) -> float:
         done = (step + 1) / (rise + 1)
         return done if recipe.schedule == "cosine" else 0.04 + 0.96 * (1 - math.cos(math.pi * done)) / 2
     return (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise))) / 2
-
-
-def averaged(classifier: Classifier, decay: float) -> AveragedModel:
-    """The exponential moving average of a classifier's weights and buffers (EMA), updated after every step.
-
-    The decay rises to its value, so that an average of few steps is not mostly the beginning.
-    """
-    def average(old: Tensor, new: Tensor, _: object) -> Tensor:
-        n = int(ema.n_averaged)  # on the CPU, where nobody waits for it
-        return old.lerp(new, 1 - min(decay, n / (9 + n))) if old.is_floating_point() else new
-
-    ema = AveragedModel(classifier, avg_fn=average, use_buffers=True).eval()
-    ema.n_averaged.fill_(1)  # the weights at the beginning count as the first
-    return ema
 
 
 class Evaluation(NamedTuple):
@@ -463,22 +402,18 @@ def evaluate(classifier: Classifier, dataset: ImageDataset | Loader, batch_size:
     Raises:
         ValueError: there are no images, or the batch size is below 1.
     """
-    loader = dataset if isinstance(dataset, Loader) else Loader(dataset, transform(classifier), workers=workers)
-    n, device, modes = len(loader.data), classifier.mean.device, {m: m.training for m in classifier.modules()}
     if batch_size < 1:
         raise ValueError(f"batch_size must be 1 or more, got {batch_size}")
-    if not n:
-        raise ValueError(f"{loader.data.name} {loader.data.split} has no images to evaluate on")
+    loader = dataset if isinstance(dataset, Loader) else Loader(dataset, transform(classifier), workers=workers)
+    n, modes, right, loss = len(loader.data), {m: m.training for m in classifier.modules()}, 0, 0.0
+    order = [part.tolist() for part in torch.arange(n).split(batch_size)]
     classifier.eval()
-    right, loss = 0, 0.0
-    try:
-        for images, labels in loader.batches([part.tolist() for part in torch.arange(n).split(batch_size)], device):
-            logits = classifier(images.to(classifier.mean.dtype) / 255)
-            right += int((logits.argmax(-1) == labels).sum())
-            loss += float(F.cross_entropy(logits.double(), labels, reduction="sum"))
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
+    for images, labels in loader.batches(order, classifier.mean.device):
+        logits = classifier(images.to(classifier.mean.dtype) / 255)
+        right += int((logits.argmax(-1) == labels).sum())
+        loss += float(nn.functional.cross_entropy(logits.double(), labels, reduction="sum"))
+    for module, mode in modes.items():
+        module.training = mode
     return Evaluation(right / n, loss / n, n)
 
 
@@ -486,66 +421,20 @@ def evaluate(classifier: Classifier, dataset: ImageDataset | Loader, batch_size:
 
 
 def _new_record(classifier: Classifier, splits: Mapping[str, ImageDataset], recipe: Recipe) -> dict[str, Any]:
-    training, device = splits["training"], classifier.mean.device
-    held_out, where = ("validation", "images held out of the training split.") if "validation" in splits else (
-        "test", ("the test split itself, because the data set has no validation split: its test accuracy is a "
-                 "little too good. The last epoch was not chosen."))
-    libraries = {name: metadata.version(name) for name in ("torch", "torchvision", "timm", "numpy", "pillow")}
+    device = classifier.mean.device
+    held_out, where = "validation", "images held out of the training split."
+    if "validation" not in splits:
+        held_out, where = "test", ("the test split itself, because the data set has no validation split: its test "
+                                   "accuracy is a little too good. The last epoch was not chosen.")
     return {
         "model": classifier.name, "starting_weights": asdict(classifier.weights),
-        "preprocessing": _preprocessing(classifier),
-        "data_set": training.name,
+        "preprocessing": _preprocessing(classifier), "data_set": splits["training"].name,
         "data": {name: {"split": data.split, "images": len(data), "digest": data.digest()}
                  for name, data in splits.items()},
-        "class_names": list(training.class_names), "recipe": asdict(recipe), "held_out": held_out,
+        "class_names": list(splits["training"].class_names), "recipe": asdict(recipe), "held_out": held_out,
         "note": f"The best epoch is the one with the highest accuracy on {where}",
-        "history": [], "best_epoch": None, "files": {},
-        "versions": {"python": platform.python_version(), "contrastlib": contrastlib.__version__, **libraries},
+        "history": [], "best_epoch": None, "files": {}, "versions": tables.provenance(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device), "finished": False}
-
-
-def _identity(record: Mapping[str, Any]) -> dict[str, Any]:
-    """What must be the same for a training to be gone on with."""
-    weights = record["starting_weights"]
-    same = {name: record[name] for name in ("model", "preprocessing", "data_set", "data", "recipe", "held_out")}
-    return {**same, "class_names": store.digest(record["class_names"]),
-            "starting_weights": weights["digest"] or weights["source"]}
-
-
-def _load_weights(path: Path, model: nn.Module) -> None:
-    try:
-        model.load_state_dict(safetensors.torch.load_file(path))
-    except (safetensors.SafetensorError, OSError, RuntimeError) as error:
-        raise DamagedError(f"{path} is missing, damaged or of another network: {_ADVICE}") from error
-
-
-def _write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
-    def write(beside: Path) -> None:
-        with beside.open("wb") as file:  # given the path instead, torch tells a full disk in words of its own
-            torch.save(state, file)
-
-    store.replace(path, write)
-
-
-def _read_checkpoint(folder: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The state of the same training, interrupted, on the CPU; None if the folder holds none."""
-    path, left = folder / CHECKPOINT, [name for name in FILES if (folder / name).exists()]
-    if left and CHECKPOINT not in left:
-        raise ChangedError(f"{folder} holds {', '.join(left)} of a training, but no {CHECKPOINT} to go on from: "
-                           f"{_ADVICE}")
-    if not left:
-        return None
-    try:
-        with zipfile.ZipFile(path) as file:
-            if file.testzip():  # torch does not look at the checksums
-                raise zipfile.BadZipFile
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        found = store.differences(state["identity"], identity)
-    except (zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, ValueError, LookupError, TypeError) as error:
-        raise DamagedError(f"{path} is damaged, or no checkpoint of a training: {_ADVICE}") from error
-    if found:
-        raise ChangedError(f"{path} is of another training: {'; '.join(found)}. To keep it, {_ADVICE}")
-    return state
 
 
 # Training
@@ -615,67 +504,89 @@ def train(classifier: Classifier, train_set: ImageDataset, test_set: ImageDatase
         UnreadableImageError: an image cannot be read.
         OSError: a file cannot be written, such as on a full disk; names it. The epochs before are kept.
     """
-    _check(classifier, train_set, test_set)
+    if test_set.class_names != train_set.class_names:
+        raise ValueError(f"the classes of {test_set.name} {test_set.split} are not those of the training images")
+    if classifier.num_classes != train_set.num_classes:
+        raise ValueError(f"{classifier.name} has {classifier.num_classes} classes and {train_set.name} "
+                         f"{train_set.num_classes}: give the network a new head")
     training, held_out = hold_out(train_set, validation, recipe.seed)
     splits = {"training": training, "test": test_set} | ({} if held_out is None else {"validation": held_out})
+    loaders = {name: Loader(data, transform(classifier, recipe.augmentation if name == "training" else "none"),
+                            workers=workers, in_memory=recipe.in_memory, seed=recipe.seed)
+               for name, data in splits.items()}
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with store.lock(folder / CHECKPOINT).acquire(timeout=_PATIENCE):
             for name in FILES if restart else ():
                 (folder / name).unlink(missing_ok=True)
-            record = _new_record(classifier, splits, recipe)
-            state = _read_checkpoint(folder, _identity(record))
-            run = _Training(classifier, splits, recipe, record, folder, workers, half)
-            run.go_on(state, callback or Callback(), progress)
+            run = _Training(classifier, loaders, recipe, _new_record(classifier, splits, recipe), folder, half)
+            run.resume(callback or Callback())
+            run.go_on(callback or Callback(), progress)
     except filelock.Timeout:
-        raise ChangedError(f"another process trains in {folder}: wait for its end, or choose another folder "
-                           "(--output)") from None
+        raise store.ChangedError(f"another process trains in {folder}: wait, or give another --output") from None
     return store.read_json(folder / RECORD)
 
 
 class _Training:
     """A training between two epochs: all that changes."""
 
-    def __init__(self, classifier: Classifier, splits: Mapping[str, ImageDataset], recipe: Recipe,
-                 record: dict[str, Any], folder: Path, workers: int | None, half: bool) -> None:
-        self.classifier, self.recipe, self.record, self.folder, self.half = classifier, recipe, record, folder, half
-        self.history, self.device = record["history"], classifier.mean.device
-        self.loaders = {
-            name: Loader(data, transform(classifier, recipe.augmentation if name == "training" else "none"),
-                         workers=workers, in_memory=recipe.in_memory, seed=recipe.seed)
-            for name, data in splits.items()}
-        steps = recipe.epochs * len(shuffled(len(splits["training"]), recipe.batch_size, recipe.seed, 1))
+    def __init__(self, classifier: Classifier, loaders: Mapping[str, Loader], recipe: Recipe, record: dict[str, Any],
+                 folder: Path, half: bool) -> None:
+        self.classifier, self.loaders, self.recipe, self.record = classifier, loaders, recipe, record
+        self.folder, self.half, self.history, self.device = folder, half, record["history"], classifier.mean.device
+        steps = recipe.epochs * len(shuffled(len(loaders["training"].data), recipe.batch_size, recipe.seed, 1))
         self.optimiser = optimiser(classifier, recipe)
         self.schedule = optim.lr_scheduler.LambdaLR(self.optimiser, lambda step: rate(recipe, step, steps))
-        self.ema = None if recipe.ema is None else averaged(classifier, recipe.ema)
-        self.measured: Any = classifier if self.ema is None else self.ema.module  # the network whose weights count
-        self.amp = None if recipe.amp == "off" or self.device.type != "cuda" else (
-            torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16)
-        self.scaler = torch.amp.GradScaler("cuda", enabled=self.amp == torch.float16)
+        # The network whose weights count: the one that is trained, or its exponential moving average.
+        self.measured = classifier if recipe.ema is None else deepcopy(classifier).eval()
+        self.parts: dict[str, Any] = {"model": classifier.model, "measured": self.measured.model,
+                                      "optimiser": self.optimiser, "schedule": self.schedule}
         self.layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
         classifier.model.to(memory_format=self.layout)
-        self.parts: dict[str, Any] = {
-            "model": classifier.model, "optimiser": self.optimiser, "schedule": self.schedule, "scaler": self.scaler,
-            **({} if self.ema is None else {"ema": self.ema})}
+        same = {name: record[name] for name in ("model", "preprocessing", "data_set", "data", "recipe", "held_out")}
+        weights = classifier.weights.digest or classifier.weights.source
+        # What must be the same for a training to be gone on with.
+        self.identity = {**same, "class_names": store.digest(record["class_names"]), "starting_weights": weights}
 
-    def go_on(self, state: Mapping[str, Any] | None, callback: Callback, progress: bool) -> None:
-        """Train from a state, or from the beginning, to the end."""
-        if state is not None:
-            self.history += state["history"]
-            for name, part in self.parts.items():
-                part.load_state_dict(state[name])
-            callback.resumed(len(self.history))
-            self._keep_best()  # the interruption may have come between the checkpoint and the weights
-        while len(self.history) < self.recipe.epochs:
-            self.history.append(self._epoch(len(self.history) + 1, callback, progress))
-            _write_checkpoint(self.folder / CHECKPOINT, {
-                "identity": _identity(self.record), "history": self.history,
-                **{name: part.state_dict() for name, part in self.parts.items()}})
+    def resume(self, callback: Callback) -> None:
+        """Take up the same training where it was interrupted, if the folder holds one."""
+        folder, path = self.folder, self.folder / CHECKPOINT
+        left = [name for name in FILES if (folder / name).exists()]
+        if not left:
+            return
+        if CHECKPOINT not in left:
+            raise store.ChangedError(f"{folder} holds {', '.join(left)} of a training, but no {CHECKPOINT}: {_ADVICE}")
+        try:
+            with ZipFile(path) as file:
+                if file.testzip():  # torch does not look at the checksums
+                    raise BadZipFile
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            found = store.differences(state["identity"], self.identity)
+        except (BadZipFile, UnpicklingError, RuntimeError, ValueError, LookupError, TypeError) as error:
+            raise store.DamagedError(f"{path} is damaged, or no checkpoint of a training: {_ADVICE}") from error
+        if found:
+            raise store.ChangedError(f"{path} is of another training: {'; '.join(found)}. To keep it, {_ADVICE}")
+        self.history += state["history"]
+        for name, part in self.parts.items():
+            part.load_state_dict(state[name])
+        callback.resumed(len(self.history))
+        self._keep_best()  # the interruption may have come between the checkpoint and the weights
+
+    def go_on(self, callback: Callback, progress: bool) -> None:
+        """Train to the end."""
+        for epoch in range(len(self.history) + 1, self.recipe.epochs + 1):
+            self.history.append(self._epoch(epoch, callback, progress))
+            store.replace(self.folder / CHECKPOINT, self._save)
             self._keep_best()
             store.replace_json(self.folder / RECORD, self.record)
             callback.finished(self.history[-1])
         self._finish()
+
+    def _save(self, path: Path) -> None:
+        state = {name: part.state_dict() for name, part in self.parts.items()}
+        with path.open("wb") as file:  # given the path instead, torch tells a full disk in words of its own
+            torch.save({"identity": self.identity, "history": self.history, **state}, file)
 
     def _keep_best(self) -> None:
         best = max(self.history, key=lambda row: (row["held_out_accuracy"], -row["held_out_loss"]))
@@ -686,52 +597,49 @@ class _Training:
     def _epoch(self, epoch: int, callback: Callback, progress: bool) -> dict[str, Any]:
         began, loader, recipe = time.perf_counter(), self.loaders["training"], self.recipe
         order = shuffled(len(loader.data), recipe.batch_size, recipe.seed, epoch)
-        (loss, right), seen = torch.zeros(2, device=self.device), 0
+        (total, right), seen = torch.zeros(2, device=self.device), 0
         self.classifier.train()
         with (torch.random.fork_rng([self.device] if self.device.type == "cuda" else []),
               tqdm(loader.batches(order, self.device, epoch), f"epoch {epoch}", len(order), leave=False,
                    disable=None if progress else True) as bar):
             torch.manual_seed(seed_of(recipe.seed, epoch, _NOISE))
             for step, (images, labels) in enumerate(bar, 1):
-                mean, logits = self._step(self._inputs(images, epoch, step), labels)
-                seen += len(labels)
-                loss += mean * len(labels)
-                right += (logits.argmax(-1) == labels).sum()
-                if step % _LOOK == 1 or step == len(order):
-                    self._check(loss.item() / seen, epoch, f"step {step} of {len(order)}")
-                    bar.set_postfix(loss=f"{loss.item() / seen:.3f}")
+                loss, hits = self._step(images, labels, seed_of(recipe.seed, epoch, step - 1, _LIGHT))
+                total, right, seen = total + loss * len(labels), right + hits, seen + len(labels)
+                self._check(total.item() / seen, epoch, f"step {step} of {len(order)}")
+                bar.set_postfix(loss=f"{total.item() / seen:.3f}")
                 callback.stepped(epoch, step, len(order))
         self.classifier.eval()
         held_out = evaluate(self.measured, self.loaders[self.record["held_out"]], recipe.batch_size)
         self._check(held_out.loss, epoch, "measuring")
-        return {"epoch": epoch, "loss": loss.item() / seen, "train_accuracy": right.item() / seen,
+        return {"epoch": epoch, "loss": total.item() / seen, "train_accuracy": right.item() / seen,
                 "held_out_loss": held_out.loss, "held_out_accuracy": held_out.accuracy,
                 "seconds": round(time.perf_counter() - began, 3)}
 
-    def _inputs(self, images: Tensor, epoch: int, step: int) -> Tensor:
+    def _step(self, images: Tensor, labels: Tensor, draw: int) -> tuple[Tensor, Tensor]:
+        """One step on pictures in bytes: the loss before it, and how many were recognised."""
         images = images.to(self.classifier.mean.dtype) / 255
         if self.recipe.augmentation == "light_tensor":
-            seed = seed_of(self.recipe.seed, epoch, step - 1, _LIGHT)
-            images = light_tensor(images, torch.Generator().manual_seed(seed))
-        return ((images - self.classifier.mean) / self.classifier.std).contiguous(memory_format=self.layout)
-
-    def _step(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+            images = light_tensor(images, torch.Generator().manual_seed(draw))
+        inputs = ((images - self.classifier.mean) / self.classifier.std).contiguous(memory_format=self.layout)
         # The network itself is called: the classifier refuses training mode, so that nobody explains in it.
-        with torch.autocast(self.device.type, dtype=self.amp or torch.bfloat16, enabled=self.amp is not None):
+        mixed = self.recipe.amp == "auto" and self.device.type == "cuda"
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=mixed):
             output = self.classifier.model(inputs)
         logits = getattr(output, "logits", output).to(inputs.dtype)  # GoogLeNet and Inception give others beside them
-        loss = F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
+        loss = nn.functional.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
         self.optimiser.zero_grad()
-        self.scaler.scale(loss).backward()
+        loss.backward()
         if self.recipe.gradient_clip is not None:
-            self.scaler.unscale_(self.optimiser)
             nn.utils.clip_grad_norm_(self.classifier.model.parameters(), self.recipe.gradient_clip)
-        self.scaler.step(self.optimiser)
-        self.scaler.update()
+        self.optimiser.step()
         self.schedule.step()
-        if self.ema is not None:
-            self.ema.update_parameters(self.classifier)
-        return loss.detach(), logits.detach()
+        if self.recipe.ema is not None:
+            n = self.schedule.last_epoch  # steps that are done; the decay rises, or the beginning would count too much
+            weight = 1 - min(self.recipe.ema, n / (9 + n))
+            for old, new in zip(*(network.model.state_dict().values() for network in (self.measured, self.classifier))):
+                old.copy_(old.lerp(new, weight) if old.is_floating_point() else new)
+        return loss.detach(), (logits.argmax(-1) == labels).sum()
 
     def _check(self, loss: float, epoch: int, where: str) -> None:
         if not math.isfinite(loss):
@@ -760,14 +668,16 @@ class _Training:
         """Write the last weights, measure both files as they are, and end with the best ones."""
         self._export(LAST)
         for name, file, epoch in (("last", LAST, len(self.history)), ("best", BEST, self.record["best_epoch"])):
-            path = self.folder / file
-            _load_weights(path, self.measured.model)
-            if name == "last" or epoch != len(self.history):  # else both files hold the same numbers
-                found = evaluate(self.measured, self.loaders["test"], self.recipe.batch_size)
+            try:
+                stored = models.read_weights(self.folder / file)
+                models.fit_weights(self.measured.model, stored)
+            except (WeightsError, OSError) as error:
+                raise store.DamagedError(f"{self.folder / file} is missing, damaged or of another network: {_ADVICE}"
+                                         ) from error
+            found = evaluate(self.measured, self.loaders["test"], self.recipe.batch_size)
             self.record["files"][name] = {
-                "file": file, "epoch": epoch, "digest": hashlib.sha256(path.read_bytes()).hexdigest(),
-                "dtype": "float16" if self.half else "float32", "test_accuracy": found.accuracy,
-                "test_loss": found.loss}
+                "file": file, "epoch": epoch, "digest": stored.digest, "dtype": "float16" if self.half else "float32",
+                "test_accuracy": found.accuracy, "test_loss": found.loss}
         self.classifier.model.load_state_dict(self.measured.model.state_dict())
         self.record["finished"] = True
         store.replace_json(self.folder / RECORD, self.record)
