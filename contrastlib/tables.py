@@ -18,12 +18,10 @@ import pandas as pd
 
 from contrastlib import store
 
+# The columns that hold measured numbers, as floats with six significant digits; ``n`` holds a count.
 MEASURED = ("kept", "value", "se", "difference", "low", "high")
-"""The columns that hold measured numbers, as floats with six significant digits; ``n`` holds a count."""
-
+# The columns that tell runs apart, as far as a table has them.
 RUN = ("classifier", "data set", "split", "images", "precision", "layer")
-"""The columns that tell runs apart, as far as a table has them."""
-
 _PACKAGES = ("contrastlib", "torch", "torchvision", "timm", "numpy", "pillow")
 
 
@@ -64,51 +62,44 @@ def typed(rows: pd.DataFrame | Sequence[Mapping[str, object]]) -> pd.DataFrame:
         if name in MEASURED:
             table[name] = [float(f"{float(cell):.6g}") if cell not in ("", None) else float("nan")
                            for cell in table[name]]
-        elif name == "n":
-            table[name] = table[name].astype("int64")
         else:
-            table[name] = table[name].astype(str)
+            table[name] = table[name].astype("int64" if name == "n" else str)
     return table
 
 
 def save(path: str | Path, rows: pd.DataFrame | Sequence[Mapping[str, object]], group: Sequence[str],
          provenance: Mapping[str, Any]) -> None:
-    """Put rows into a table, in the place of those of the same group.
+    """Put rows into a table, in the place of those of the same groups.
 
     Both files are written beside and then renamed: killed at any moment, it leaves the old rows or the new ones. Two
     processes that save into one table wait for each other.
 
     Args:
         path: a CSV file, which need not exist; the provenance goes to the JSON file of the same name.
-        rows: at least one, all with the same columns, of one group.
+        rows: at least one, all with the same columns.
         group: the columns that tell groups apart.
-        provenance: what made the rows; see :func:`provenance`.
+        provenance: what made the rows; see :func:`provenance`. It is noted for each of their groups.
 
     Raises:
-        ValueError: there are no rows, they differ in columns or group, or the table has other columns.
+        ValueError: there are no rows, they differ in columns, or the table has other columns.
     """
     path = Path(path)
     if not isinstance(rows, pd.DataFrame) and any(list(row) != list(rows[0]) for row in rows):
         raise ValueError("rows must all have the same columns")
-    added = typed(rows)
-    if added.empty:
+    table, beside = typed(rows), path.with_suffix(".json")
+    if table.empty:
         raise ValueError("there must be at least one row")
-    keys = sorted(set(added[list(group)].itertuples(index=False, name=None)))
-    if len(keys) > 1:
-        raise ValueError(f"rows must be of one group, got {keys}")
+    made = {", ".join(key): dict(provenance) for key in table[list(group)].itertuples(index=False, name=None)}
     with store.lock(path):
-        table, about = added, {}
         if path.is_file():
             kept = load(path)
-            if list(kept.columns) != list(added.columns):
+            if list(kept.columns) != list(table.columns):
                 raise ValueError(f"{path} has the columns {', '.join(kept.columns)}, "
-                                 f"the new rows have {', '.join(added.columns)}")
-            others = kept[(kept[list(group)] != list(keys[0])).any(axis=1)]
-            table = pd.concat([others, added]).sort_values(list(group), kind="stable")
-        beside = path.with_suffix(".json")
-        if beside.is_file():
-            about = store.read_json(beside)
-        store.replace_json(beside, dict(sorted({**about, ", ".join(keys[0]): dict(provenance)}.items())))
+                                 f"the new rows have {', '.join(table.columns)}")
+            others = kept.loc[[", ".join(key) not in made for key in kept[list(group)].itertuples(index=False, name=None)]]
+            table = pd.concat([others, table]).sort_values(list(group), kind="stable")
+        about = store.read_json(beside) if beside.is_file() else {}
+        store.replace_json(beside, dict(sorted({**about, **made}.items())))
         store.replace_text(path, as_csv(table))
 
 

@@ -38,8 +38,7 @@ def by_name(name: str) -> Experiment:
     wanted = name.replace("_", "-")
     if wanted not in PROFILES:
         raise UnknownNameError(f"no experiment is called {name!r}{did_you_mean(wanted, list(PROFILES))}")
-    module = importlib.import_module(f"{__name__}.{wanted.replace('-', '_')}")
-    experiment: Experiment = module.EXPERIMENT
+    experiment: Experiment = importlib.import_module(f"{__name__}.{wanted.replace('-', '_')}").EXPERIMENT
     return experiment
 
 
@@ -66,13 +65,9 @@ def run(name: str, network: "str | Classifier", images: "str | ImageDataset", *,
     from contrastlib.experiments import runner
 
     own = {choice: choices.pop(choice) for choice in [*choices] if choice in Setting.__dataclass_fields__}
-    if isinstance(network, str):
-        model = network
-    else:
-        model, choices["classifier"] = network.name, network
-    if isinstance(images, str):
-        dataset = images
-    else:
-        dataset, choices["dataset"], own["split"] = images.name, images, images.split
+    if not isinstance(network, str):
+        choices["classifier"], network = network, network.name
+    if not isinstance(images, str):
+        choices["dataset"], own["split"], images = images, images.split, images.name
     with tempfile.TemporaryDirectory() as spare:
-        return runner.run(by_name(name), Setting(model, dataset, **own), folder or spare, **choices)
+        return runner.run(by_name(name), Setting(network, images, **own), folder or spare, **choices)

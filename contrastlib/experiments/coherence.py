@@ -1,9 +1,9 @@
 """Where maps of a transformer lie, block by block: on the bird, on the parts that tell species apart, or nowhere."""
 
+import itertools
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 
 import pandas as pd
@@ -30,29 +30,17 @@ METRICS = ("positive share on the bird", "positive share on the telling parts", 
            "Moran's I")
 COLUMNS = ("target", "method", "block", "contrast")
 CHANCE = "chance"
+# Where in a block a method reads: its output, what goes into its attention, what comes out of that.
 PLACES = {"grad_cam": ("output", grad_cam), "grad_cam norm1": ("norm", grad_cam),
           "grad_cam attention": ("attention", grad_cam), "linear_approximation": ("output", linear_approximation),
           "linear_approximation norm1": ("norm", linear_approximation)}
-"""Where in a block a method reads: its output, what goes into its attention, what comes out of that."""
 
-
-@dataclass(frozen=True)
-class Family:
-    """How a library names the parts of its vision transformers: blocks by number, and what lies inside them."""
-
-    blocks: str
-    embedding: str
-    norm: str
-    attention: str
-
-    def inside(self, block: str, part: str) -> str:
-        """The dotted name of a part of a block."""
-        return block if part == "output" else f"{block}.{self.norm if part == 'norm' else self.attention}"
-
-
-FAMILIES = (Family(r"blocks\.(\d+)", "patch_embed", "norm1", "attn"),
-            Family(r"encoder\.layers\.encoder_layer_(\d+)", "conv_proj", "ln_1", "self_attention"))
-"""timm's, and torchvision's."""
+# How timm and torchvision name their vision transformers: blocks by number, and the places inside them.
+Family = dict[str, str]
+FAMILIES: tuple[Family, ...] = (
+    {"blocks": r"blocks\.(\d+)", "embedding": "patch_embed", "output": "", "norm": ".norm1", "attention": ".attn"},
+    {"blocks": r"encoder\.layers\.encoder_layer_(\d+)", "embedding": "conv_proj", "output": "", "norm": ".ln_1",
+     "attention": ".self_attention"})
 
 THROUGH_ATTENTION = {"rollout": AttentionRollout(), "rollout relu": AttentionRollout(relu=True),
                      "relevance": AttentionRelevance(), "relevance signed": AttentionRelevance(relu=False)}
@@ -89,7 +77,7 @@ def all_maps(classifier: Classifier, images: Tensor, target: Tensor, score: Cont
     family, blocks = transformer(classifier)
     read = attentions(classifier, images, target, score)
     yield from _at_layers(classifier, images, target, score, {
-        (method, block): family.inside(name, part)
+        (method, block): name + family[part]
         for method, (part, _) in PLACES.items() for block, name in blocks.items()})
     for block in range(len(read.probabilities)):
         for method, attribute in THROUGH_ATTENTION.items():
@@ -101,7 +89,7 @@ def all_maps(classifier: Classifier, images: Tensor, target: Tensor, score: Cont
     yield "full_grad", "all", terms.map(read.grid)
     pixels = gradient_x_input(classifier, images, target, score)
     yield "gradient_x_input", "input", relevance.spread(pixels, read.grid)
-    embedded = linear_approximation(classifier, images, target, score, layer=family.embedding, upsample=False)
+    embedded = linear_approximation(classifier, images, target, score, layer=family["embedding"], upsample=False)
     yield "gradient_x_input", "embedding", embedded
 
 
@@ -113,7 +101,7 @@ def transformer(classifier: Classifier) -> tuple[Family, dict[int, str]]:
     """
     names = [name for name, _ in classifier.model.named_modules()]
     for family in FAMILIES:
-        numbered = {int(match[1]): name for name in names if (match := re.fullmatch(family.blocks, name))}
+        numbered = {int(match[1]): name for name in names if (match := re.fullmatch(family["blocks"], name))}
         if numbered:
             return family, dict(sorted(numbered.items()))
     raise ValueError(f"{classifier.name} has no blocks, which timm's vision transformers have as blocks.0, blocks.1, "
@@ -173,16 +161,16 @@ def rows(values: Values) -> pd.DataFrame:
     """Averages; ``original`` is compared with chance, ``weighted`` with ``original``, image by image."""
     columns: dict[evaluation.Cells, Tensor] = {}
     references: dict[evaluation.Cells, Tensor] = {}
-    for m, metric in enumerate(METRICS):
-        for (target, method, block, which), numbers in values.items():
-            against = {"original": CHANCE, "weighted": "original"}.get(which, "")
-            rival = (target, CHANCE, "", "") if against == CHANCE else (target, method, block, against)
-            # Moran's I has no level of chance here, nor a picture without masks.
-            comparable = against != "" and bool(values[rival][:, m].isfinite().any())
-            cells = (target, method, block, which, metric, against if comparable else "")
-            columns[cells] = numbers[:, m]
-            if comparable:
-                references[cells] = values[rival][:, m]
+    for (m, metric), (cells, numbers) in itertools.product(enumerate(METRICS), values.items()):
+        target, method, block, which = cells
+        against = {"original": CHANCE, "weighted": "original"}.get(which, "")
+        rival = values[(target, CHANCE, "", "") if against in ("", CHANCE) else (target, method, block, against)][:, m]
+        # Moran's I has no level of chance here, nor a picture without masks.
+        if not rival.isfinite().any():
+            against = ""
+        columns[*cells, metric, against] = numbers[:, m]
+        if against:
+            references[*cells, metric, against] = rival
     return evaluation.summarise(columns, (*COLUMNS, "metric", "against"), references=references)
 
 

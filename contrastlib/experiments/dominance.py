@@ -13,8 +13,8 @@ from contrastlib.experiments.experiment import Batch, Experiment, Setting, Value
 from contrastlib.experiments.masking import METHODS, layers_and_methods
 from contrastlib.models import Classifier
 
+# Of the log-odds of the most probable class; 2.2 is p = 0.9, 4.6 is 0.99, 6.9 is 0.999.
 EDGES = (-math.inf, 0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 14.0, 17.0, math.inf)
-"""Of the log-odds of the most probable class; 2.2 is p = 0.9, 4.6 is 0.99, 6.9 is 0.999."""
 
 METRICS = ("correlation original weighted", "correlation probability weighted", "correlation normalised weighted",
            "correlation normalised original", "norm of the others over the target", "positive share original",
@@ -34,8 +34,7 @@ def measure(classifier: Classifier, batch: Batch, setting: Setting) -> Values:
         relevance.correlation(original, weighted), relevance.correlation(probability, weighted),
         relevance.correlation(normalised, weighted), relevance.correlation(normalised, original),
         _norm(weighted - original) / _norm(original),
-        relevance.positive_share(original), relevance.positive_share(weighted),
-    ]
+        relevance.positive_share(original), relevance.positive_share(weighted)]
     log_odds = contrast.weighted(maps.logits, target)[:, None]
     return {LOG_ODDS: log_odds.float(), FOUND: torch.cat(found, dim=1).float()}
 
@@ -55,5 +54,4 @@ def rows(values: Values) -> pd.DataFrame:
     return averages(columns, ("from", "to", "metric"))
 
 
-EXPERIMENT = Experiment(
-    "dominance", "Table 2 and the discussion: maps when one class dominates", measure, rows)
+EXPERIMENT = Experiment("dominance", "Table 2 and the discussion: maps when one class dominates", measure, rows)

@@ -10,13 +10,11 @@ if TYPE_CHECKING:  # torch takes seconds to import, which `--help` and `status` 
 
     from contrastlib.models import Classifier
 
+# Numbers (n, M), one row for each image, by what they are: the cells of their row in the table.
 Values = dict[tuple[str, ...], "Tensor"]
-"""Numbers (n, M), one row for each image, by what they are: the cells of their row in the table."""
 
+# The columns that tell runs apart in every table.
 GROUP = ("classifier", "data set", "split", "images", "precision")
-"""The columns that tell runs apart in every table."""
-
-PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -59,8 +57,8 @@ class Setting:
     input_size: int | None = None
 
     def __post_init__(self) -> None:
-        if self.precision not in PRECISIONS:
-            raise ValueError(f"precision must be {' or '.join(PRECISIONS)}, got {self.precision!r}")
+        if self.precision not in ("float32", "bfloat16"):
+            raise ValueError(f"precision must be float32 or bfloat16, got {self.precision!r}")
         if self.shard < 1:
             raise ValueError(f"a shard needs at least one image, got {self.shard}")
         if self.limit is not None and self.limit < 1:

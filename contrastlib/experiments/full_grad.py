@@ -9,14 +9,14 @@ from torch import Tensor
 from contrastlib import contrast, relevance
 from contrastlib.attribution import FullGradTerms, full_grad, grad_cam
 from contrastlib.contrast import Contrast
-from contrastlib.evaluation import Cells, share_inside, summarise
+from contrastlib.evaluation import share_inside, summarise
 from contrastlib.experiments.experiment import Batch, Experiment, Setting, Values, best_two
 from contrastlib.models import Classifier
 from contrastlib.published import full_grad as published
 from contrastlib.published import white_at_mid_range
 
 CONTRASTS: dict[str, Contrast] = {"original": contrast.original, "weighted": contrast.weighted}
-COMPLETE = "complete"
+# The published post-processing, and what is left of it when steps are left out.
 VARIANTS: dict[str, dict[str, Any]] = {
     "as in the FullGrad repository": {},
     "without absolute values": {"absolute": False},
@@ -24,11 +24,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "without absolute values and rescaling": {"absolute": False, "rescaled": None},
     "the same without the input's term": {"absolute": False, "rescaled": None, "input_term": False},
     "the same, of BatchNorm only its beta": {
-        "absolute": False, "rescaled": None, "input_term": False, "batch_norm": "beta"},
-}
-"""The published post-processing, and what is left of it when steps are left out."""
-
-TERMS, LARGEST = "terms", "largest residual over score"
+        "absolute": False, "rescaled": None, "input_term": False, "batch_norm": "beta"}}
+TERMS, COMPLETE, LARGEST = "terms", "complete", "largest residual over score"
 OF_TERMS = ("score", "input", "biases with a place", "biases without a place", "contrast", LARGEST)
 OF_MAPS = ("sum", "negative share", "negative everywhere", "non-negative everywhere", "positive share on the bird",
            "pixels of the wrong colour")
@@ -42,31 +39,27 @@ def measure(classifier: Classifier, batch: Batch, setting: Setting) -> Values:
     found: Values = {}
     for target, (one, _) in best_two(logits, setting).items():
         for name, score in CONTRASTS.items():
-            terms = full_grad.terms(classifier, batch.images, one, score)
+            asked = (classifier, batch.images, one, score)
+            terms = full_grad.terms(*asked)
             found[target, name, TERMS] = _of_terms(terms)
-            found[target, name, COMPLETE] = _of_map(terms.map(), batch.bird)
-            for variant, options in VARIANTS.items():
-                maps = published(classifier, batch.images, one, score, **options)
-                found[target, name, variant] = _of_map(maps, batch.bird)
-            cam = grad_cam(classifier, batch.images, one, score)
-            found[target, name, "grad_cam"] = _of_map(cam, batch.bird)
+            maps = {COMPLETE: terms.map(), **{form: published(*asked, **options) for form, options in VARIANTS.items()},
+                    "grad_cam": grad_cam(*asked)}
+            found |= {(target, name, form): _of_map(own, batch.bird) for form, own in maps.items()}
     return found
 
 
 def _of_terms(terms: FullGradTerms) -> Tensor:
-    def total(maps: list[Tensor]) -> Tensor:
-        return sum((one.double().flatten(1).sum(1) for one in maps), start=torch.zeros_like(terms.score))
-
-    own = terms.unplaced.get("contrast", torch.zeros_like(terms.score))
-    nowhere = sum(terms.unplaced.values(), start=torch.zeros_like(terms.score)) - own
-    return torch.stack([terms.score, total([terms.input]), total(list(terms.placed.values())), nowhere, own,
-                        terms.residual / terms.score], dim=1).float()
+    nothing = torch.zeros_like(terms.score)
+    own = terms.unplaced.get("contrast", nothing)
+    placed = sum((maps.double().flatten(1).sum(1) for maps in terms.placed.values()), start=nothing)
+    return torch.stack([terms.score, terms.input.double().flatten(1).sum(1), placed,
+                        sum(terms.unplaced.values(), start=nothing) - own, own, terms.residual / terms.score],
+                       dim=1).float()
 
 
 def _of_map(maps: Tensor, bird: Tensor) -> Tensor:
     pixels = maps.double().flatten(1)
-    shown = white_at_mid_range(maps)
-    wrong = ((shown > 0) != (maps > 0)).double().flatten(1).mean(1)
+    wrong = ((white_at_mid_range(maps) > 0) != (maps > 0)).double().flatten(1).mean(1)
     return torch.stack([pixels.sum(1), 1 - relevance.positive_share(maps)[:, 0] - (pixels == 0).double().mean(1),
                         (pixels < 0).all(1).double(), (pixels >= 0).all(1).double(), share_inside(maps, bird), wrong],
                        dim=1).float()
@@ -74,10 +67,8 @@ def _of_map(maps: Tensor, bird: Tensor) -> Tensor:
 
 def rows(values: Values) -> pd.DataFrame:
     """Averages; of the residual the largest. ``weighted`` is compared with ``original``, image by image."""
-    columns: dict[Cells, Tensor] = {}
-    for cells, table in values.items():
-        columns |= {(*cells, metric): column
-                    for metric, column in zip(OF_TERMS if cells[-1] == TERMS else OF_MAPS, table.unbind(1))}
+    columns = {(*cells, metric): table[:, m] for cells, table in values.items()
+               for m, metric in enumerate(OF_TERMS if cells[-1] == TERMS else OF_MAPS)}
     for cells, column in columns.items():
         if cells[-1] == LARGEST:  # the same for every image
             known = column.isfinite()
@@ -88,5 +79,4 @@ def rows(values: Values) -> pd.DataFrame:
 
 
 EXPERIMENT = Experiment(
-    "full-grad", "Figure 3: FullGrad that adds up, and its published forms", measure, rows,
-    wants_parts=True)
+    "full-grad", "Figure 3: FullGrad that adds up, and its published forms", measure, rows, wants_parts=True)

@@ -11,8 +11,7 @@ from contrastlib.perturbation import gradient_sign_sweep
 CONTRASTS = {
     "original": contrast.original, "mean": contrast.mean, "tempered 2": contrast.tempered(2),
     "weighted": contrast.weighted, "probability": contrast.probability, "tempered 0.5": contrast.tempered(0.5),
-    "max": contrast.max, "finer": contrast.finer(),
-}
+    "max": contrast.max, "finer": contrast.finer()}
 EPSILONS, STEPS = (3e-3, 1e-3), (1, 2, 10)
 BEFORE = ("before", "", "")
 
@@ -33,5 +32,4 @@ def rows(values: Values) -> pd.DataFrame:
     return summarise(columns, ("contrast", "epsilon", "steps", "metric"), compare="contrast", to="original")
 
 
-EXPERIMENT = Experiment(
-    "gradient-sign", "Figures 1 and 7: pushing along the sign of the gradient", measure, rows)
+EXPERIMENT = Experiment("gradient-sign", "Figures 1 and 7: pushing along the sign of the gradient", measure, rows)

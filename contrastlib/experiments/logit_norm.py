@@ -11,8 +11,8 @@ from contrastlib.models import Classifier
 
 BINS = 24
 POINTS, SUMS = ("logit and norm",), ("constant", "linear", "quadratic")
+# Norms that are compared with that of the most probable class: their ranks, from 0.
 RATIOS = {"first over second": 1, "first over tenth": 9}
-"""Norms that are compared with that of the most probable class: their ranks, from 0."""
 
 
 def measure(classifier: Classifier, batch: Batch, setting: Setting) -> Values:  # noqa: ARG001 - all take a setting
@@ -25,14 +25,11 @@ def measure(classifier: Classifier, batch: Batch, setting: Setting) -> Values:  
     with torch.enable_grad():
         logits = classifier(leaf).float()
     order = logits.detach().argsort(dim=-1, descending=True, stable=True)[:, list(ranks(logits.shape[1]))]
-    norms = torch.stack([_norm(logits, leaf, column, classifier) for column in order.unbind(1)], dim=1)
-    return {POINTS: torch.cat([logits.detach().gather(1, order), norms], dim=1)}
-
-
-def _norm(logits: Tensor, leaf: Tensor, classes: Tensor, classifier: Classifier) -> Tensor:
-    score = logits.gather(1, classes[:, None]).sum()
-    (gradient,) = torch.autograd.grad(score, leaf, retain_graph=True)
-    return (gradient.float() * classifier.std).flatten(1).norm(dim=1)
+    chosen, norms = logits.gather(1, order), []
+    for scores in chosen.unbind(1):
+        (gradient,) = torch.autograd.grad(scores.sum(), leaf, retain_graph=True)
+        norms.append((gradient.float() * classifier.std).flatten(1).norm(dim=1))
+    return {POINTS: torch.cat([chosen.detach(), torch.stack(norms, dim=1)], dim=1)}
 
 
 def ranks(classes: int) -> range | list[int]:
@@ -92,9 +89,8 @@ def _bins(logits: Tensor, norms: Tensor) -> list[tuple[object, ...]]:
 
 def _ratios(norms: Tensor) -> pd.DataFrame:
     columns: dict[Cells, Tensor] = {("ratio", name, ""): norms[:, 0] / norms[:, rank]
-               for name, rank in RATIOS.items() if rank < norms.shape[1]}
+                                    for name, rank in RATIOS.items() if rank < norms.shape[1]}
     return averages(columns, ("kind", "name", "at"))
 
 
-EXPERIMENT = Experiment(
-    "logit-norm", "Figure 6: logits and the norms of their gradients", measure, rows)
+EXPERIMENT = Experiment("logit-norm", "Figure 6: logits and the norms of their gradients", measure, rows)

@@ -28,13 +28,14 @@ def measure(classifier: Classifier, batch: Batch, setting: Setting) -> Values:
     found: Values = {}
     for layer, method in layers_and_methods(setting, classifier):
         for target, (one, other) in best_two(logits, setting).items():
-            place = (layer, method, target)
-            found[*place, "none", "", "", ""] = _cells(relative_probability(logits, one, other), 1.0)
+            place, before = (layer, method, target), relative_probability(logits, one, other)
+            found[*place, "none", "", "", ""] = torch.stack([before, torch.ones_like(before)], dim=1)
             for budget, sign, name, mask in masks(classifier, batch.images, one, layer, method):
                 for baseline, instead in baselines.items():
                     kept = logits_of(classifier, perturbation.keep(batch.images, instead, mask))
-                    found[*place, budget, baseline, sign, name] = _cells(
-                        relative_probability(kept, one, other), mask.float().mean((1, 2, 3)))
+                    relative = relative_probability(kept, one, other)
+                    found[*place, budget, baseline, sign, name] = torch.stack(
+                        [relative, mask.float().mean((1, 2, 3)).to(relative)], dim=1)
     return found
 
 
@@ -75,16 +76,11 @@ def layers_and_methods(setting: Setting, classifier: Classifier) -> Iterator[tup
 
 def rows(values: Values) -> pd.DataFrame:
     """Averages; ``weighted`` and ``probability`` are compared with ``original`` image by image."""
-    table = summarise({cells: both[:, 0] for cells, both in values.items()}, COLUMNS, compare="contrast", to="original")
-    kept = summarise({cells: both[:, 1] for cells, both in values.items()}, COLUMNS)
-    table.insert(len(COLUMNS), "kept", kept["value"])
+    relative, kept = ({cells: both[:, i] for cells, both in values.items()} for i in range(2))
+    table = summarise(relative, COLUMNS, compare="contrast", to="original")
+    table.insert(len(COLUMNS), "kept", summarise(kept, COLUMNS)["value"])
     return table
 
 
-def _cells(relative: Tensor, kept: Tensor | float) -> Tensor:
-    return torch.stack([relative, torch.as_tensor(kept).to(relative).expand_as(relative)], dim=1)
-
-
-EXPERIMENT = Experiment(
-    "masking", "Tables 1 and 2: keeping only the positive or the negative pixels", measure, rows,
-    (*GROUP, "layer"))
+EXPERIMENT = Experiment("masking", "Tables 1 and 2: keeping only the positive or the negative pixels", measure, rows,
+                        (*GROUP, "layer"))

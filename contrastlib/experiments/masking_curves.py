@@ -55,13 +55,11 @@ def explained(classifier: Classifier, images: Tensor, target: Tensor, layer: str
 def rows(values: Values) -> pd.DataFrame:
     """Averages at each share and of the area; each contrast is compared with ``original`` image by image."""
     columns: dict[Cells, Tensor] = {}
-    for cells, table in values.items():
-        curve = table.double()
+    for cells, curve in ((cells, table.double()) for cells, table in values.items()):
         columns |= {(*cells, str(share)): heights for share, heights in zip(SHARES, curve.unbind(1))}
         columns[*cells, "area"] = area_under(curve, SHARES)
     return summarise(columns, (*COLUMNS, "share"), compare="contrast", to="original")
 
 
-EXPERIMENT = Experiment(
-    "masking-curves", "beyond Tables 1 and 2: removing 0 to 100 % from either end", measure, rows,
-    (*GROUP, "layer"))
+EXPERIMENT = Experiment("masking-curves", "beyond Tables 1 and 2: removing 0 to 100 % from either end", measure, rows,
+                        (*GROUP, "layer"))

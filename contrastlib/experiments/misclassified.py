@@ -2,7 +2,7 @@
 
 import hashlib
 import itertools
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import pandas as pd
 import torch
@@ -17,39 +17,34 @@ from contrastlib.models import Classifier
 from contrastlib.perturbation import logits_of
 
 SHARES = (0.05, 0.1, 0.2, 0.3, 0.5)
-DRAWS = 4
-DOUBT = 0.1
-BASELINE = "blur"
+DRAWS, DOUBT, BASELINE = 4, 0.1, "blur"
 MAPS = ("foil", "weighted", "original", "random")
 EFFECTS = ("becomes the foil", "no longer the target", "margin")
-OTHER_BIRD = "positive share on the other bird"
-BEFORE, CHANCE = "before", "chance"
+OTHER_BIRD, BEFORE, CHANCE = "positive share on the other bird", "before", "chance"
 KINDS = {"wrong": 1.0, "right": 0.0}
+# What each map is compared with.
 AGAINST = {"foil": ("random", "original"), "weighted": ("random", "original"), "original": ("random",)}
-"""What each map is compared with."""
-
 COLUMNS = ("layer", "method", "prediction", "map", "share", "metric", "against")
+# The key of what is known of an image before anything is masked: kind, margin, area of the other bird.
 IMAGE = ("image", "", "")
-"""The key of what is known of an image before anything is masked: kind, margin, area of the other bird."""
 
 
-@dataclass(frozen=True)
-class Cases:
-    """The images that are measured, with the question that each is asked: why t and not s?
+class Cases(NamedTuple):
+    """The k images that are measured, with the question that each is asked: why t and not s?
 
     Attributes:
         images: (k, 3, H, W) in [0, 1].
         instead: what takes the place of masked pixels, (k, 3, H, W).
         target: the predicted class t, (k,) int64.
         foil: the class s, (k,) int64: the label where the prediction is wrong, else the second class.
-        region: the second bird, (k, 1, H, W) bool; None if nothing is known of the pictures.
+        region: the second bird, (k, 1, H, W) bool; nowhere if nothing is known of the pictures.
     """
 
     images: Tensor
     instead: Tensor
     target: Tensor
     foil: Tensor
-    region: Tensor | None
+    region: Tensor
 
 
 def measure(classifier: Classifier, batch: Batch, setting: Setting) -> Values:
@@ -63,17 +58,23 @@ def measure(classifier: Classifier, batch: Batch, setting: Setting) -> Values:
     logits = logits_of(classifier, batch.images)
     target, foil, kind = questions(logits, batch.labels)
     used = kind.isfinite()
-    cases = _cases(classifier, batch, target, foil, used)
-    unknown = torch.full((int(used.sum()),), torch.nan, dtype=torch.float64, device=logits.device)
-    known = [kind[used], _margin(logits[used], cases.target, cases.foil),
-             unknown if cases.region is None else _known_area(cases.region)]
-    found: Values = {IMAGE: _in_place(torch.stack([column.double() for column in known], dim=1), used)}
-    for layer, method in layers_and_methods(setting, classifier):
-        drawn = maps(classifier, cases, layer, method) if used.any() else {}
-        for name in MAPS:
-            numbers = [_outcomes(classifier, cases, coarse) for coarse in drawn.get(name, ())]
-            numbers = numbers or [unknown[:, None].expand(-1, len(SHARES) * len(EFFECTS) + 1)]
-            found[layer, method, name] = _in_place(torch.stack(numbers).mean(0), used)
+    places = list(layers_and_methods(setting, classifier))
+    found: Values = {cells: torch.full((len(used), len(SHARES) * len(EFFECTS) + 1), torch.nan, device=logits.device)
+                     for cells in ((*place, name) for place in places for name in MAPS)}
+    found[IMAGE] = torch.full((len(used), 3), torch.nan, device=logits.device)
+    if not used.any():
+        return found
+    # As the runner gives them: choosing some would change the layout, in which convolutions round otherwise.
+    images = batch.images[used].contiguous(memory_format=torch.channels_last)
+    region = images[:, :1] < 0 if batch.parts is None else batch.parts[used][:, None] > SECOND
+    cases = Cases(images, perturbation.BASELINES[BASELINE](images, classifier), target[used], foil[used], region)
+    area = evaluation.area(region)
+    known = [kind[used], _margin(logits[used], cases), torch.where(area > 0, area, torch.nan)]
+    found[IMAGE][used] = torch.stack([column.double() for column in known], dim=1).float()
+    for layer, method in places:
+        for name, drawn in maps(classifier, cases, layer, method).items():
+            numbers = torch.stack([_outcomes(classifier, cases, coarse) for coarse in drawn])
+            found[layer, method, name][used] = numbers.mean(0).float()
     return found
 
 
@@ -120,55 +121,31 @@ def shuffled(coarse: Tensor, images: Tensor) -> list[Tensor]:
     Returns:
         ``DRAWS`` maps (k, 1, h, w).
     """
-    cells = coarse.flatten(2)
     draws = []
-    for image, own in zip(images, cells):
+    for image, own in zip(images, coarse.flatten(2)):
         pixels = (image * 255).round().to(torch.uint8).cpu().contiguous().numpy().tobytes()
         seed = int.from_bytes(hashlib.sha256(pixels).digest()[:7], "big")
         generator = torch.Generator().manual_seed(seed)
-        orders = [torch.randperm(cells.shape[-1], generator=generator).to(own.device) for _ in range(DRAWS)]
-        draws.append(torch.stack([own[:, order] for order in orders]))
+        orders = [torch.randperm(own.shape[-1], generator=generator) for _ in range(DRAWS)]
+        draws.append(torch.stack([own[:, order.to(own.device)] for order in orders]))
     return [draw.reshape(coarse.shape) for draw in torch.stack(draws, dim=1)]
-
-
-def _cases(classifier: Classifier, batch: Batch, target: Tensor, foil: Tensor, used: Tensor) -> Cases:
-    layout = torch.channels_last if batch.images.is_contiguous(memory_format=torch.channels_last) else (
-        torch.contiguous_format)
-    images = batch.images[used].contiguous(memory_format=layout)
-    instead = perturbation.BASELINES[BASELINE](images, classifier) if len(images) else images
-    region = None if batch.parts is None else batch.parts[used][:, None] > SECOND
-    return Cases(images, instead, target[used], foil[used], region)
 
 
 def _outcomes(classifier: Classifier, cases: Cases, coarse: Tensor) -> Tensor:
     """The effects of masking the highest relevance, share by share, and the share on the other bird, (k, 16)."""
     large = relevance.upsample(coarse, (cases.images.shape[-2], cases.images.shape[-1]))
-    rank = perturbation.ranks(large)
-    columns = []
+    rank, columns = perturbation.ranks(large), []
     for share in SHARES:
         mask = perturbation.remaining(rank, share, "highest")
         logits = logits_of(classifier, perturbation.keep(cases.images, cases.instead, mask))
         predicted = logits.argmax(-1)
-        columns += [predicted == cases.foil, predicted != cases.target, _margin(logits, cases.target, cases.foil)]
-    columns.append(torch.full((len(large),), torch.nan) if cases.region is None else
-                   evaluation.share_inside(large, cases.region))
+        columns += [predicted == cases.foil, predicted != cases.target, _margin(logits, cases)]
+    columns.append(evaluation.share_inside(large, cases.region))
     return torch.stack([column.double().to(large.device) for column in columns], dim=1)
 
 
-def _margin(logits: Tensor, target: Tensor, foil: Tensor) -> Tensor:
-    return contrast.original(logits, target) - contrast.original(logits, foil)
-
-
-def _known_area(region: Tensor) -> Tensor:
-    area = evaluation.area(region)
-    return torch.where(area > 0, area, torch.nan)
-
-
-def _in_place(numbers: Tensor, used: Tensor) -> Tensor:
-    """Numbers (k, M) of some images among all, (n, M) float32, NaN for the others."""
-    table = torch.full((len(used), numbers.shape[1]), torch.nan, device=numbers.device)
-    table[used] = numbers.float()
-    return table
+def _margin(logits: Tensor, cases: Cases) -> Tensor:
+    return contrast.original(logits, cases.target) - contrast.original(logits, cases.foil)
 
 
 def rows(values: Values) -> pd.DataFrame:

@@ -27,70 +27,65 @@ def digest(module: str) -> str:
     """
     if _path(module) is None:
         raise ValueError(f"contrastlib has no module {module!r}")
-    total = hashlib.sha256()
-    for name in sorted(closure(module)):
-        total.update(f"{name}\n{_code(name)}\n".encode())
-    return total.hexdigest()[:16]
+    text = "".join(f"{name}\n{_code(name)}\n" for name in sorted(closure(module)))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def closure(module: str) -> set[str]:
     """A module and all modules of this library that it imports, directly or through others, or inside functions."""
-    seen: set[str] = set()
-    waiting = [module]
-    while waiting:
-        name = waiting.pop()
-        if name not in seen and _path(name) is not None:
-            seen.add(name)
-            waiting += _imports(name)
+    seen, new = set[str](), {module}
+    while new:
+        seen |= new
+        new = {name for user in new for name in _imports(user) if _path(name)} - seen
     return seen
 
 
 def _path(module: str) -> Path | None:
     first, *rest = module.split(".")
-    if first != PACKAGE.name:
-        return None
     place = PACKAGE.joinpath(*rest)
-    return next((path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file()), None)
+    files = (place.with_suffix(".py"), place / "__init__.py") if first == PACKAGE.name else ()
+    return next(filter(Path.is_file, files), None)
+
+
+def _tree(module: str) -> ast.Module:
+    return ast.parse(_source(module))
 
 
 @cache
-def _imports(module: str) -> list[str]:
-    names = []
-    for node in ast.walk(ast.parse(_source(module))):
+def _imports(module: str) -> set[str]:
+    names = set()
+    for node in ast.walk(_tree(module)):
         if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names += [_home(node.module, alias.name) for alias in node.names]
+            names |= {_home(node.module, alias.name) for alias in node.names}
     return names
 
 
 def _home(module: str, name: str) -> str:
     """The module that a name imported from another comes from: a package's face only hands it on."""
-    if _path(f"{module}.{name}") is not None:
+    if _path(f"{module}.{name}"):
         return f"{module}.{name}"
-    for node in ast.parse(_source(module)).body:
-        if isinstance(node, ast.ImportFrom) and node.module and any(
-                (alias.asname or alias.name) == name for alias in node.names):
-            return _home(node.module, name)
-    return module
+    homes = (node.module for node in _tree(module).body if isinstance(node, ast.ImportFrom) and node.module
+             and name in (alias.asname or alias.name for alias in node.names))
+    home = next(homes, None)
+    return _home(home, name) if home else module
 
 
 @cache
 def _source(module: str) -> str:
     path = _path(module)
-    return "" if path is None else path.read_text(encoding="utf8")
+    return path.read_text(encoding="utf8") if path else ""
 
 
 @cache
 def _code(module: str) -> str:
-    """The lines of a module that do something."""
-    source = _source(module)
-    lines = source.splitlines()
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+    """The lines of a module that do something, the same in every Python, which `ast.unparse` does not promise."""
+    lines = _source(module).splitlines()
+    for token in tokenize.generate_tokens(io.StringIO(_source(module)).readline):
         if token.type == tokenize.COMMENT:
-            row, column = token.start
-            lines[row - 1] = lines[row - 1][:column]
-    for node in ast.walk(ast.parse(source)):  # strings that stand alone; code before them on the same line stays
+            lines[token.start[0] - 1] = lines[token.start[0] - 1][:token.start[1]]
+    for node in ast.walk(_tree(module)):  # strings that stand alone; code before them on the same line stays
         if (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
                 and not lines[node.lineno - 1][:node.col_offset].strip()):
             lines[node.lineno - 1:node.end_lineno] = [""] * ((node.end_lineno or node.lineno) - node.lineno + 1)

@@ -14,24 +14,19 @@ from contrastlib.experiments.experiment import Batch, Experiment, Setting, Value
 from contrastlib.models import Classifier
 from contrastlib.published import SLIPS, with_slips
 
-CORRECTED = "corrected"
-AS_PUBLISHED = "as published"
-NORMALISED = "normalised with 0.5"
-PROBABILITY = "probability"
+CORRECTED, AS_PUBLISHED = "corrected", "as published"
+NORMALISED, PROBABILITY = "normalised with 0.5", "probability"
+# Which slips act together; those of one call that the notebook's figures have are the first three.
 VARIANTS: dict[str, tuple[str, ...]] = {
     CORRECTED: (), **{slip: (slip,) for slip in SLIPS},
-    AS_PUBLISHED: ("reversed gradients", "gradient of scores", "columns normalised"),
-}
-"""Which slips act together; those of one call that the notebook's figures have are the first three."""
-
+    AS_PUBLISHED: ("reversed gradients", "gradient of scores", "columns normalised")}
 CONTRASTS: dict[str, Contrast] = {"original": contrast.original, "weighted": contrast.weighted}
 COLUMNS = ("rectified", "contrast", "slip")
 METRICS = ("correlation with the corrected map", "positive share on the bird")
 
 
-def measure(classifier: Classifier, batch: Batch, setting: Setting) -> Values:
+def measure(classifier: Classifier, batch: Batch, setting: Setting) -> Values:  # noqa: ARG001 - all take a setting
     """For each contrast, rectified or not, and slip: correlation and share on the bird, (n, 2), for the first class."""
-    del setting
     with torch.no_grad():
         target = classifier(batch.images).argmax(-1)
     found: Values = {}
@@ -40,7 +35,9 @@ def measure(classifier: Classifier, batch: Batch, setting: Setting) -> Values:
             if slip == CORRECTED:
                 reference = maps
             if (name, slip) != ("original", PROBABILITY):  # there it is another question, not another scale
-                found[rectified, name, slip] = _numbers(maps, reference, batch.bird)
+                large = relevance.upsample(maps, (batch.images.shape[-2], batch.images.shape[-1]))
+                found[rectified, name, slip] = torch.stack(
+                    [relevance.correlation(maps, reference)[:, 0], share_inside(large, batch.bird)], dim=1).float()
     return found
 
 
@@ -48,25 +45,16 @@ def _maps(classifier: Classifier, images: Tensor, target: Tensor, score: Contras
           ) -> Iterator[tuple[str, str, Tensor]]:
     """Whether it is rectified, which slip, and the map (n, 1, h, w); the corrected map first."""
     own = attentions(classifier, images, target, score)
+    # The same network behind another normalisation than the one it was trained with; erratum 44.
+    other = Classifier(classifier.model, input_size=classifier.input_size, mean=0.5, std=0.5, name=classifier.name)
     others = {PROBABILITY: attentions(classifier, images, target, contrast.probability),
-              NORMALISED: attentions(_normalised_with_half(classifier), images, target, score)}
+              NORMALISED: attentions(other.to(classifier.mean), images, target, score)}
     for relu in (True, False):
         rectified = "yes" if relu else "no"
         for name, slips in VARIANTS.items():
             yield rectified, name, with_slips(others.get(name, own), slips, relu=relu)
         yield rectified, NORMALISED, with_slips(others[NORMALISED], (), relu=relu)
         yield rectified, "scaled", AttentionRollout(relu=relu).rollout(own)
-
-
-def _normalised_with_half(classifier: Classifier) -> Classifier:
-    """The same network behind another normalisation than the one it was trained with; erratum 44."""
-    other = Classifier(classifier.model, input_size=classifier.input_size, mean=0.5, std=0.5, name=classifier.name)
-    return other.to(classifier.mean)
-
-
-def _numbers(maps: Tensor, reference: Tensor, bird: Tensor) -> Tensor:
-    large = relevance.upsample(maps, (bird.shape[-2], bird.shape[-1]))
-    return torch.stack([relevance.correlation(maps, reference)[:, 0], share_inside(large, bird)], dim=1).float()
 
 
 def rows(values: Values) -> pd.DataFrame:

@@ -5,10 +5,8 @@ import json
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,16 +19,14 @@ from contrastlib import data, models, store, tables
 from contrastlib.data import VARIABLE, DataWarning, ImageDataset, Sample, describe
 from contrastlib.experiments import provenance, selection
 from contrastlib.experiments.experiment import Batch, Experiment, Setting, Values
-from contrastlib.experiments.shards import Shard, Shards, joined
+from contrastlib.experiments.shards import Shard, Shards
 from contrastlib.models import Classifier
 
+# Called by the first process with what it does, how much of it is done and how much there is; 0 if nobody knows.
 Report = Callable[[str, int, int], None]
-"""Called by the first process with what it does, how much of it is done and how much there is; 0 if nobody knows."""
 
 ROWS, PREDICTIONS, SHARDS = "rows.csv", "predictions", "shards"
 
-_ADVICE = ("give another folder (--output), begin anew in this one (--restart), or take over what it holds all the "
-           "same (--accept-changes), which the rows' provenance will say")
 _PATIENCE = 30.0  # seconds that a process waits for another before it says so
 _RUNS = itertools.count()  # of this process, which all processes begin in the same order
 
@@ -66,34 +62,34 @@ def run(experiment: Experiment, setting: Setting, folder: str | Path, *, classif
         ChangedRunError: the folder holds another run, or something has changed since it began.
         ValueError: network, data set and setting do not fit each other, or the rule selects no image.
     """
-    with processes() as here:
-        tell: Report = report if report is not None and here.first else lambda *_: None
-        tell(f"loading {setting.model} and {setting.dataset}", 0, 0)
-        where = here.device(device) if classifier is None else classifier.mean.device
-        dataset = data.load(setting.dataset, setting.split, root) if dataset is None else dataset
-        classifier = load_classifier(setting, dataset, where) if classifier is None else classifier
-        if classifier.num_classes != dataset.num_classes:
-            raise ValueError(f"{classifier.name} has {classifier.num_classes} classes and {dataset.name} has "
-                             f"{dataset.num_classes}: give weights for them (--weights FILE)")
-        work = _Run(experiment, setting, Path(folder), classifier, dataset, workers, tell)
-        key, chosen = here.from_first(lambda: work.open(restart, accept), "to open the run")
-        parts = [chosen[i:i + setting.shard] for i in range(0, len(chosen), setting.shard)]
-        shards = Shards(work.folder / SHARDS, key, dataset.prepared(classifier.prepare), parts)
-        missing = here.from_first(shards.missing, "to look for what is there")
-        work.compute(shards, missing, here.share(missing))
-        here.wait(f"to compute its share of {len(missing)} shards")
-        return work.table(shards, tables, here.count) if here.first else pd.DataFrame()
+    here = processes()
+    tell: Report = report if report is not None and here.rank == 0 else lambda *_: None
+    tell(f"loading {setting.model} and {setting.dataset}", 0, 0)
+    where = here.device(device) if classifier is None else classifier.mean.device
+    dataset = data.load(setting.dataset, setting.split, root) if dataset is None else dataset
+    classifier = load_classifier(setting, dataset, where) if classifier is None else classifier
+    selection.check_classes(classifier, dataset)
+    work = _Run(experiment, setting, Path(folder), classifier, dataset, workers, tell)
+    key, chosen = here.from_first(lambda: work.open(restart, accept), "to open the run")
+    parts = [chosen[i:i + setting.shard] for i in range(0, len(chosen), setting.shard)]
+    shards = Shards(work.folder / SHARDS, key, dataset.prepared(classifier.prepare), parts)
+    missing = here.from_first(shards.missing, "to look for what is there")
+    work.compute(shards, missing, missing[here.rank::here.count])
+    here.wait(f"to compute its share of {len(missing)} shards")
+    return work.table(shards.load_all(), tables, here.count) if here.rank == 0 else pd.DataFrame()
 
 
 def load_classifier(setting: Setting, dataset: ImageDataset, device: torch.device) -> Classifier:
     """The classifier of a setting, in evaluation mode, frozen, in the memory layout that is quicker."""
-    options: dict[str, Any] = {"crop": setting.crop, "input_size": setting.input_size}
-    options = {name: value for name, value in options.items() if value is not None}
-    weights = None if setting.weights == "none" else _found(setting.weights)
+    stated = {"crop": setting.crop, "input_size": setting.input_size}
+    options: dict[str, Any] = {name: value for name, value in stated.items() if value is not None}
+    weights = None if setting.weights == "none" else setting.weights
     if weights is None or Path(weights).suffix:
         options["class_names"] = dataset.class_names
-    classifier = models.load(setting.model, weights=weights, device=device, **options)
-    classifier.requires_grad_(False)
+    in_data = Path(os.environ.get(VARIABLE, "")).expanduser() / setting.weights
+    if in_data.is_file() and not Path(setting.weights).exists():
+        weights = str(in_data)
+    classifier = models.load(setting.model, weights=weights, device=device, **options).requires_grad_(False)
     # Depthwise convolutions are two to four times faster so on a CPU, and tensor cores want it on a GPU.
     return classifier.to(memory_format=torch.channels_last)
 
@@ -124,8 +120,7 @@ class _Run:
 
     def chosen(self) -> list[int]:
         """Positions in the data set, in its order."""
-        images = len(self.dataset)
-        positions = list(range(images))
+        positions, images = list(range(len(self.dataset))), len(self.dataset)
         if self.setting.rule:
             what = f"predictions for {self.setting.rule}"
             self.tell(what, 0, images)
@@ -168,25 +163,23 @@ class _Run:
         known = getattr(self.dataset, "parts", None)
         if known is None:
             return None
-        found = [torch.from_numpy(known(i)) for i in positions]
-        for codes in found:
-            picture = codes.expand(3, -1, -1)
-            prepared = self.classifier.prepare(picture)[0].cpu()
-            if not torch.equal(prepared, picture.float() / 255):
-                at, to = (" x ".join(map(str, size[1:])) for size in (picture.shape, prepared.shape))
-                raise ValueError(f"{self.experiment.name} needs to know the part that each pixel shows, which "
-                                 f"{self.dataset.name} knows for its pictures of {at} pixels, and "
-                                 f"{self.classifier.name} resizes or crops them to {to}: take a classifier for {at} "
-                                 "pixels, and no --crop")
-        return torch.stack(found).to(self.classifier.mean.device)
+        found = torch.stack([torch.from_numpy(known(i)) for i in positions])
+        pictures = found[:, None].expand(-1, 3, -1, -1)
+        prepared = self.classifier.prepare(list(pictures)).cpu()
+        if not torch.equal(prepared, pictures.float() / 255):
+            at, to = (" x ".join(map(str, images.shape[2:])) for images in (pictures, prepared))
+            raise ValueError(f"{self.experiment.name} needs to know the part that each pixel shows, which "
+                             f"{self.dataset.name} knows for its pictures of {at} pixels, and {self.classifier.name} "
+                             f"resizes or crops them to {to}: take a classifier for {at} pixels, and no --crop")
+        return found.to(self.classifier.mean.device)
 
-    def table(self, shards: Shards, files: Sequence[str | Path], processes: int) -> pd.DataFrame:
+    def table(self, found: Shard, files: Sequence[str | Path], processes: int) -> pd.DataFrame:
         """The rows, which are also put into files."""
-        found = joined([shards.load(number) for number in range(len(shards.parts))])
         if not found.values:
             raise ValueError(f"no image can be read: {describe(found.problems)}")
+        images = len(next(iter(found.values.values())))
         if found.problems:
-            warnings.warn(f"{self.dataset.name}: {len(found.problems)} of {sum(map(len, shards.parts))} images cannot "
+            warnings.warn(f"{self.dataset.name}: {len(found.problems)} of {images + len(found.problems)} images cannot "
                           "be read and are left out", DataWarning, stacklevel=3)
         rows = self.experiment.rows(found.values)
         # "test" may have been asked for where it is called "val".
@@ -194,23 +187,18 @@ class _Run:
                  "split": self.dataset.split}
         for name, value in reversed(group.items()):
             rows.insert(0, name, value)
-        made = self.made(found, processes)
-        for file in (self.folder / ROWS, *files):
-            for _, own in rows.groupby(list(self.experiment.group), sort=False):
-                tables.save(file, own, self.experiment.group, made)
-        return rows
-
-    def made(self, found: Shard, processes: int) -> dict[str, Any]:
-        """What made the rows."""
-        record, images, weights = _record(self.folder), len(next(iter(found.values.values()))), self.classifier.weights
+        record, weights = _record(self.folder), self.classifier.weights
         about = record["about"]
-        return tables.provenance(
-            date=datetime.now(UTC).date().isoformat(), module=self.experiment.module, code=about["code"],
+        made = tables.provenance(
+            date=time.strftime("%Y-%m-%d", time.gmtime()), module=self.experiment.module, code=about["code"],
             weights=weights.digest, source=weights.source.rsplit("/", 1)[-1], classifier=about["network"],
             data=about["data set"], images=images, left_out=len(found.problems), device=about["device"],
             threads=torch.get_num_threads(), processes=processes, seconds=round(found.seconds, 1),
             images_per_second=float(f"{images / found.seconds:.3g}"), setting=about["setting"],
             accepted_changes=record["accepted"])
+        for file in (self.folder / ROWS, *files):
+            tables.save(file, rows, self.experiment.group, made)
+        return rows
 
 
 # --- the folder of a run ---------------------------------------------------------------------------------------------
@@ -218,29 +206,28 @@ class _Run:
 
 def _opened(folder: Path, about: dict[str, Any], restart: bool, accept: bool) -> str:
     """The key of the run in a folder, which is begun if there is none; only here is anything of it removed."""
-    here = folder / provenance.ABOUT
+    here, record = folder / provenance.ABOUT, {"about": about, "key": store.digest(about), "accepted": []}
     if here.exists():
         kept = _record(folder)
-        if not restart:
-            changed = store.differences(kept["about"], about)
-            if changed and not accept:
-                raise ChangedRunError(f"{folder} holds a run that this one cannot go on with: {'; '.join(changed)}. "
-                                      f"Either {_ADVICE}")
-            if changed:
-                accepted = sorted({*kept["accepted"], *changed})
-                store.replace_json(here, {"about": about, "key": kept["key"], "accepted": accepted})
-            return str(kept["key"])
-        _clear(folder)
+        changed = [] if restart else store.differences(kept["about"], about)
+        if changed and not accept:
+            raise ChangedRunError(
+                f"{folder} holds a run that this one cannot go on with: {'; '.join(changed)}. Either give another "
+                "folder (--output), begin anew in this one (--restart), or take over what it holds all the same "
+                "(--accept-changes), which the rows' provenance will say")
+        if restart:
+            _clear(folder)
+        else:
+            record |= {"key": kept["key"], "accepted": sorted({*kept["accepted"], *changed})}
     elif folder.exists():
         strange = sorted(path.name for path in folder.iterdir()
                          if path.name != PREDICTIONS and not path.name.startswith(f".{provenance.ABOUT}"))
         if strange:
             raise ChangedRunError(f"{folder} holds no run ({provenance.ABOUT} is missing) but {strange[0]}: give "
                                   "another --output")
-    key = store.digest(about)
     folder.mkdir(parents=True, exist_ok=True)
-    store.replace_json(here, {"about": about, "key": key, "accepted": []})
-    return key
+    store.replace_json(here, record)
+    return str(record["key"])
 
 
 def _record(folder: Path) -> dict[str, Any]:
@@ -256,12 +243,6 @@ def _clear(folder: Path) -> None:
     for file in [*folder.glob(f"{SHARDS}/{number}.safetensors"), *folder.glob(f"{SHARDS}/.{number}.*.writing"),
                  folder / ROWS, (folder / ROWS).with_suffix(".json")]:
         file.unlink(missing_ok=True)
-
-
-def _found(weights: str) -> str:
-    """A file of weights as it stands, or in the folder of data sets."""
-    there = Path(os.environ.get(VARIABLE, "")).expanduser() / weights
-    return str(there) if there.is_file() and not Path(weights).exists() else weights
 
 
 # --- one process or many ---------------------------------------------------------------------------------------------
@@ -288,11 +269,6 @@ class Processes:
     board: Any = None
     number: int = 0
 
-    @property
-    def first(self) -> bool:
-        """Whether this is the one that speaks and writes what is written once."""
-        return self.rank == 0
-
     def device(self, name: str | None) -> torch.device:
         """Where this process computes; ``cuda`` is its own GPU, None a GPU if there is one.
 
@@ -300,25 +276,20 @@ class Processes:
             ValueError: the device is not here.
         """
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-        if device.type != "cuda":
-            return device
-        index = self.local_rank if device.index is None else device.index
-        if index >= torch.cuda.device_count():
-            raise ValueError(f"there is no CUDA device {index} here: torch sees {torch.cuda.device_count()}; start as "
-                             "many processes as there are GPUs, or give --device cpu")
-        torch.cuda.set_device(index)
-        return torch.device("cuda", index)
-
-    def share(self, shards: Sequence[int]) -> Sequence[int]:
-        """Every count-th shard, beginning with this process's number."""
-        return shards[self.rank::self.count]
+        if device.type == "cuda":
+            device = torch.device("cuda", self.local_rank if device.index is None else device.index)
+            if device.index >= torch.cuda.device_count():
+                raise ValueError(f"there is no CUDA device {device.index} here: torch sees {torch.cuda.device_count()};"
+                                 " start as many processes as there are GPUs, or give --device cpu")
+            torch.cuda.set_device(device)
+        return device
 
     def from_first(self, make: Callable[[], Any], purpose: str) -> Any:
         """What the first process makes and JSON can hold, for all; the others wait for it."""
         if self.board is None:
             return make()
         note = f"{self.number} {purpose}"
-        if self.first:
+        if self.rank == 0:
             self.board.set(note, json.dumps(make()))
         else:
             self._wait(note, 0, purpose)
@@ -328,7 +299,7 @@ class Processes:
         """Say that this process is done; the first then waits for all others."""
         if self.board is not None:
             self.board.set(f"{self.number} done {self.rank}", "")
-            for other in range(self.count) if self.first else ():
+            for other in range(self.count) if self.rank == 0 else ():
                 self._wait(f"{self.number} done {other}", other, purpose)
 
     def _wait(self, note: str, other: int, purpose: str) -> None:
@@ -342,12 +313,10 @@ class Processes:
                               stacklevel=2)
 
 
-@contextmanager
-def processes() -> Iterator[Processes]:
+def processes() -> Processes:
     """The processes of this run: those that ``torchrun`` started, or this one alone."""
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
-        yield Processes()
-        return
+        return Processes()
     board, rank, _ = next(rendezvous("env://"))
-    yield Processes(rank, count, int(os.environ.get("LOCAL_RANK", "0")), board, next(_RUNS))
+    return Processes(rank, count, int(os.environ.get("LOCAL_RANK", "0")), board, next(_RUNS))

@@ -11,7 +11,7 @@ import re
 import tempfile
 import warnings
 from dataclasses import asdict, dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -21,10 +21,10 @@ from contrastlib import store
 from contrastlib.data import DataWarning, ImageDataset, Problem, Progress, Sample, cache_home, describe, tracked
 from contrastlib.experiments import provenance
 from contrastlib.experiments.experiment import Values
-from contrastlib.experiments.shards import Shard, Shards, joined
+from contrastlib.experiments.shards import Shard, Shards
 from contrastlib.models import Classifier
 
-_SHARD = 1280  # images whose logits are kept in one file
+_SHARD = 128  # images whose logits are kept in one file
 _COMPARISONS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
 
 
@@ -43,7 +43,7 @@ class Predictions:
         unreadable: images of the data set that have no logits, because they are missing or cannot be decoded.
         weights_digest: SHA-256 over the classifier: its tensors, architecture and preprocessing.
         data_digest: SHA-256 of the data set.
-        positions: N positions in the data set; by default 0 to N - 1.
+        positions: N positions in the data set; empty for 0 to N - 1.
     """
 
     ids: tuple[str, ...]
@@ -54,21 +54,8 @@ class Predictions:
     data_digest: str = ""
     positions: tuple[int, ...] = ()
 
-    def __post_init__(self) -> None:
-        n = len(self.ids)
-        if self.logits.ndim != 2 or self.labels.shape != (n,) or len(self.logits) != n:
-            raise ValueError(f"{n} ids need labels ({n},) and logits ({n}, C), got {tuple(self.labels.shape)} and "
-                             f"{tuple(self.logits.shape)}")
-        if not self.positions:
-            object.__setattr__(self, "positions", tuple(range(n)))
-
     def __len__(self) -> int:
         return len(self.ids)
-
-    @cached_property
-    def probabilities(self) -> Tensor:
-        """(N, C) float32, the softmax of the logits; each row sums to 1."""
-        return self.logits.softmax(-1)
 
     @cached_property
     def ranked(self) -> Tensor:
@@ -83,7 +70,7 @@ class Predictions:
     @property
     def accuracy(self) -> float:
         """The share of correct images, in [0, 1]; NaN without images."""
-        return _mean(self.correct)
+        return self.correct.double().mean().item()
 
     def p(self, k: int) -> Tensor:
         """The k-th largest probability of each image.
@@ -99,7 +86,7 @@ class Predictions:
         """
         if not 1 <= k <= self.logits.shape[1]:
             raise ValueError(f"p{k} needs k in [1, {self.logits.shape[1]}], the number of classes")
-        return self.probabilities.gather(1, self.ranked[:, k - 1:k])[:, 0]
+        return self.logits.softmax(-1).gather(1, self.ranked[:, k - 1:k])[:, 0]
 
 
 @dataclass(frozen=True)
@@ -109,7 +96,6 @@ class Selection:
     Attributes:
         rule: such as ``p2>0.1``.
         indices: positions in the data set, for its ``subset``.
-        ids: their names.
         total: how many images had logits.
         accuracy: of all of them, in [0, 1].
         accuracy_selected: of those chosen, in [0, 1]; NaN if none is.
@@ -117,7 +103,6 @@ class Selection:
 
     rule: str
     indices: tuple[int, ...]
-    ids: tuple[str, ...]
     total: int
     accuracy: float
     accuracy_selected: float
@@ -152,12 +137,15 @@ def select(predictions: Predictions, rule: str) -> Selection:
     """
     if not len(predictions):
         raise ValueError(f"there are no predictions to select from ({len(predictions.unreadable)} images unreadable)")
-    k, comparison, threshold = _parsed(rule)
+    match = re.fullmatch(r"p_?(\d+)(>=|<=|>|<)(\d*\.?\d+(?:e-?\d+)?)", rule.replace(" ", ""))
+    if match is None or not 0 <= float(match[3]) <= 1:
+        raise ValueError(f"a rule has a rank, a comparison and a threshold in [0, 1], as p2>0.1 has; got {rule!r}")
+    k, comparison, threshold = int(match[1]), match[2], float(match[3])
     chosen = _COMPARISONS[comparison](predictions.p(k), threshold)
-    rows = chosen.nonzero()[:, 0].tolist()
-    return Selection(f"p{k}{comparison}{threshold:g}", tuple(predictions.positions[i] for i in rows),
-                     tuple(predictions.ids[i] for i in rows), len(predictions), predictions.accuracy,
-                     _mean(predictions.correct[chosen]))
+    positions = predictions.positions or range(len(predictions))
+    indices = tuple(i for i, inside in zip(positions, chosen.tolist()) if inside)
+    return Selection(f"p{k}{comparison}{threshold:g}", indices, len(predictions), predictions.accuracy,
+                     predictions.correct[chosen].double().mean().item())
 
 
 def predict(classifier: Classifier, dataset: ImageDataset, *, batch_size: int = 64, workers: int = 0,
@@ -183,57 +171,57 @@ def predict(classifier: Classifier, dataset: ImageDataset, *, batch_size: int = 
         ValueError: the numbers of classes differ, there are no images, or a logit is not finite.
         UnreadableImageError: a file is gone since the data set was loaded.
     """
-    _check(classifier, dataset, batch_size)
-    weights, data = fingerprint(classifier), dataset.digest()
-    key = store.digest([weights, data, torch.__version__, provenance.digest("contrastlib.models.classifier")])
-    compute = partial(_logits, classifier, dataset, key, batch_size, workers, progress)
-    with tempfile.TemporaryDirectory() as spare:
-        home = cache_home() / "predictions" if cache == "default" else Path(cache or spare).expanduser()
-        try:
-            found = compute(home / key[:40])
-        except OSError as error:
-            warnings.warn(f"the predictions cannot be kept in {home}: {error}", CacheWarning, stacklevel=2)
-            found = compute(Path(spare))
-    if found.problems:
-        warnings.warn(f"{dataset.name} {dataset.split}: {describe(found.problems)}", DataWarning, stacklevel=2)
-    bad = {problem.id for problem in found.problems}
-    positions = [i for i, name in enumerate(dataset.ids) if name not in bad]
-    return Predictions(tuple(dataset.ids[i] for i in positions),
-                       torch.tensor([dataset.labels[i] for i in positions], dtype=torch.int64),
-                       found.values.get(("logits",), torch.empty(0, dataset.num_classes)),
-                       (*dataset.problems, *found.problems), weights, data, tuple(positions))
-
-
-def _logits(classifier: Classifier, dataset: ImageDataset, key: str, batch_size: int, workers: int,
-            progress: Progress, folder: Path) -> Shard:
-    """The logits of all images, from the folder or computed into it."""
-    parts = [range(i, min(i + _SHARD, len(dataset))) for i in range(0, len(dataset), _SHARD)]
-    shards = Shards(folder, key, dataset.prepared(classifier.prepare), parts)
-    missing = shards.missing()
-    steps = range(sum(-(-len(parts[number]) // batch_size) for number in missing))
-
-    @torch.no_grad()
-    def measure(samples: list[Sample], _positions: list[int]) -> Values:
-        logits = classifier(torch.stack([sample.image for sample in samples]).to(classifier.mean.device)).float().cpu()
-        for row, sample in zip(logits, samples):
-            if not row.isfinite().all():
-                raise ValueError(f"{classifier.name} gives a logit that is not finite for {sample.id}")
-        return {("logits",): logits}
-
-    for _ in zip(tracked(steps, progress, classifier.name), shards.compute(missing, measure, workers, batch_size)):
-        pass
-    return joined([shards.load(number) for number in range(len(parts))])
-
-
-def _check(classifier: Classifier, dataset: ImageDataset, batch_size: int) -> None:
     if batch_size < 1:
         raise ValueError(f"batch_size must be positive, got {batch_size}")
     if not len(dataset):
         raise ValueError(f"{dataset.name} {dataset.split} has no images")
+    check_classes(classifier, dataset)
+    weights, data = fingerprint(classifier), dataset.digest()
+    key = store.digest([weights, data, torch.__version__, provenance.digest("contrastlib.models.classifier")])
+    with tempfile.TemporaryDirectory() as spare:
+        home = cache_home() / "predictions" if cache == "default" else Path(cache or spare).expanduser()
+        try:
+            found = _logits(classifier, dataset, key, home / key[:40], batch_size, workers, progress)
+        except OSError as error:
+            warnings.warn(f"the predictions cannot be kept in {home}: {error}", CacheWarning, stacklevel=2)
+            found = _logits(classifier, dataset, key, Path(spare), batch_size, workers, progress)
+    if found.problems:
+        warnings.warn(f"{dataset.name} {dataset.split}: {describe(found.problems)}", DataWarning, stacklevel=2)
+    bad = {problem.id for problem in found.problems}
+    positions = tuple(i for i, name in enumerate(dataset.ids) if name not in bad)
+    return Predictions(tuple(dataset.ids[i] for i in positions), torch.tensor(dataset.labels)[list(positions)],
+                       found.values.get(("logits",), torch.empty(0, dataset.num_classes)),
+                       (*dataset.problems, *found.problems), weights, data, positions)
+
+
+def _logits(classifier: Classifier, dataset: ImageDataset, key: str, folder: Path, batch_size: int, workers: int,
+            progress: Progress) -> Shard:
+    """The logits of all images, from the folder or computed into it."""
+    shards = Shards(folder, key, dataset.prepared(classifier.prepare),
+                    [range(i, min(i + _SHARD, len(dataset))) for i in range(0, len(dataset), _SHARD)])
+
+    @torch.no_grad()
+    def measure(samples: list[Sample], _positions: list[int]) -> Values:
+        images = torch.stack([sample.image for sample in samples])
+        logits = torch.cat([classifier(part.to(classifier.mean.device)) for part in images.split(batch_size)]).float()
+        for row, sample in zip(logits.cpu(), samples):
+            if not row.isfinite().all():
+                raise ValueError(f"{classifier.name} gives a logit that is not finite for {sample.id}")
+        return {("logits",): logits}
+
+    missing = shards.missing()
+    for _ in zip(tracked(missing, progress, classifier.name), shards.compute(missing, measure, workers)):
+        pass
+    return shards.load_all()
+
+
+def check_classes(classifier: Classifier, dataset: ImageDataset) -> None:
+    """Raise a ValueError where a network has other classes than a data set."""
     if classifier.num_classes != dataset.num_classes:
-        advice = "; see its with_imagenet_labels()" if hasattr(dataset, "with_imagenet_labels") else ""
+        advice = ("see its with_imagenet_labels()" if hasattr(dataset, "with_imagenet_labels") else
+                  "give weights for these (--weights FILE)")
         raise ValueError(f"{classifier.name} has {classifier.num_classes} classes and {dataset.name} has "
-                         f"{dataset.num_classes}{advice}")
+                         f"{dataset.num_classes}: {advice}")
 
 
 def fingerprint(classifier: Classifier) -> str:
@@ -245,28 +233,12 @@ def fingerprint(classifier: Classifier) -> str:
     Returns:
         SHA-256 over all that the logits depend on: tensors, architecture and preprocessing, 64 hexadecimal digits.
     """
-    total = hashlib.sha256()
     # A function's address in a printed network is another one in every process.
     printed = re.sub(r" at 0x[0-9a-f]+", "", str(classifier.model))
-    total.update(json.dumps([classifier.name, printed, asdict(classifier.recipe)]).encode("utf8"))
+    total = hashlib.sha256(json.dumps([classifier.name, printed, asdict(classifier.recipe)]).encode("utf8"))
     tensors = {**dict(classifier.model.named_parameters()), **dict(classifier.model.named_buffers()),
                "mean of the input": classifier.mean, "std of the input": classifier.std}
     for name, tensor in sorted(tensors.items()):
         total.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode("utf8"))
-        total.update(_bytes(tensor))
+        total.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return total.hexdigest()
-
-
-def _bytes(tensor: Tensor) -> bytes:
-    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
-
-
-def _parsed(rule: str) -> tuple[int, str, float]:
-    match = re.fullmatch(r"p_?(\d+)(>=|<=|>|<)(\d*\.?\d+(?:e-?\d+)?)", rule.replace(" ", ""))
-    if match is None or not 0 <= float(match[3]) <= 1:
-        raise ValueError(f"a rule has a rank, a comparison and a threshold in [0, 1], as p2>0.1 has; got {rule!r}")
-    return int(match[1]), match[2], float(match[3])
-
-
-def _mean(values: Tensor) -> float:
-    return values.double().mean().item()

@@ -6,9 +6,9 @@ Killed at any moment, whoever computes them loses the shard in hand and nothing 
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,16 +17,15 @@ from contrastlib import store
 from contrastlib.data import ImageDataset, Problem, Sample, batches
 from contrastlib.experiments.experiment import Values
 
+# Numbers (n, M) of n images, from the prepared images and their positions in the data set.
 Measure = Callable[[list[Sample], list[int]], Values]
-"""Numbers (n, M) of n images, from the prepared images and their positions in the data set."""
 
 
 class ShardWarning(UserWarning):
     """A shard on disk is damaged, or of other images, and is computed again."""
 
 
-@dataclass
-class Shard:
+class Shard(NamedTuple):
     """What came of some images.
 
     Attributes:
@@ -35,9 +34,9 @@ class Shard:
         seconds: that computing took.
     """
 
-    values: Values = field(default_factory=dict)
-    problems: list[Problem] = field(default_factory=list)
-    seconds: float = 0.0
+    values: Values
+    problems: list[Problem]
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -73,22 +72,19 @@ class Shards:
             found.append(number)
         return found
 
-    def compute(self, numbers: Sequence[int], measure: Measure, workers: int, batch_size: int | None = None,
-                ) -> Iterator[int]:
-        """Compute shards and keep them, while the next images are read; yields a shard's number after each batch.
-
-        A shard is one batch, unless a batch size is given. It is on disk when its last batch is told.
-        """
+    def compute(self, numbers: Sequence[int], measure: Measure, workers: int) -> Iterator[int]:
+        """Compute shards and keep them, while the next images are read; yields the number of each that is on disk."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        split = [_split(self.parts[number], batch_size) for number in numbers]
-        read = batches(self.dataset, [batch for part in split for batch in part], workers)
-        for number, part in zip(numbers, split):
-            found: list[Shard] = []
-            for positions in part:
-                found.append(_measured(measure, positions, next(read)))
-                if len(found) == len(part):
-                    self._save(number, joined(found))
-                yield number
+        parts = [self.parts[number] for number in numbers]
+        for number, part, loaded in zip(numbers, parts, batches(self.dataset, parts, workers)):
+            start = time.perf_counter()
+            there = {i: sample for i, sample in zip(part, loaded) if isinstance(sample, Sample)}
+            values = measure(list(there.values()), list(there)) if there else {}
+            arrays = {"|".join(cells): table.detach().float().cpu().numpy() for cells, table in values.items()}
+            problems = [asdict(problem) for problem in loaded if isinstance(problem, Problem)]
+            about = self._about(number) | {"problems": problems, "seconds": time.perf_counter() - start}
+            store.save_arrays(self.file(number), arrays, about)
+            yield number
 
     def load(self, number: int) -> Shard:
         """A shard from its file.
@@ -100,33 +96,16 @@ class Shards:
         values = {tuple(name.split("|")): torch.from_numpy(arrays[name]) for name in sorted(arrays)}
         return Shard(values, [Problem(**problem) for problem in about["problems"]], about["seconds"])
 
-    def _save(self, number: int, shard: Shard) -> None:
-        about = self._about(number) | {"problems": [asdict(p) for p in shard.problems], "seconds": shard.seconds}
-        arrays = {"|".join(cells): table.numpy() for cells, table in shard.values.items()}
-        store.save_arrays(self.file(number), arrays, about)
+    def load_all(self) -> Shard:
+        """All shards, one after the other, as one."""
+        shards = [self.load(number) for number in range(len(self.parts))]
+        found: dict[tuple[str, ...], list[Tensor]] = {}
+        for shard in shards:
+            for cells, table in shard.values.items():
+                found.setdefault(cells, []).append(table)
+        return Shard({cells: torch.cat(tables) for cells, tables in found.items()},
+                     [problem for shard in shards for problem in shard.problems], sum(s.seconds for s in shards))
 
     def _about(self, number: int) -> dict[str, Any]:
         return {"key": self.key, "images": store.digest([self.dataset.ids[i] for i in self.parts[number]])}
 
-
-def joined(shards: Sequence[Shard]) -> Shard:
-    """Several shards, one after the other, as one."""
-    tables: dict[tuple[str, ...], list[Tensor]] = {}
-    for shard in shards:
-        for cells, table in shard.values.items():
-            tables.setdefault(cells, []).append(table)
-    return Shard({cells: torch.cat(parts) for cells, parts in tables.items()},
-                 [problem for shard in shards for problem in shard.problems], sum(shard.seconds for shard in shards))
-
-
-def _split(part: Sequence[int], size: int | None) -> list[list[int]]:
-    size = size or len(part)
-    return [list(part[i:i + size]) for i in range(0, len(part), size)]
-
-
-def _measured(measure: Measure, positions: Sequence[int], loaded: Sequence[Sample | Problem]) -> Shard:
-    start = time.perf_counter()
-    there = {i: sample for i, sample in zip(positions, loaded) if isinstance(sample, Sample)}
-    values = measure(list(there.values()), list(there)) if there else {}
-    return Shard({cells: table.detach().float().cpu().contiguous() for cells, table in values.items()},
-                 [problem for problem in loaded if isinstance(problem, Problem)], time.perf_counter() - start)
