@@ -96,7 +96,8 @@ def save(path: str | Path, rows: pd.DataFrame | Sequence[Mapping[str, object]], 
             if list(kept.columns) != list(table.columns):
                 raise ValueError(f"{path} has the columns {', '.join(kept.columns)}, "
                                  f"the new rows have {', '.join(table.columns)}")
-            others = kept.loc[[", ".join(key) not in made for key in kept[list(group)].itertuples(index=False, name=None)]]
+            keys = kept[list(group)].itertuples(index=False, name=None)
+            others = kept.loc[[", ".join(key) not in made for key in keys]]
             table = pd.concat([others, table]).sort_values(list(group), kind="stable")
         about = store.read_json(beside) if beside.is_file() else {}
         store.replace_json(beside, dict(sorted({**about, **made}.items())))
