@@ -87,18 +87,15 @@ def save(path: str | Path, rows: pd.DataFrame | Sequence[Mapping[str, object]], 
     table, beside = typed(rows), path.with_suffix(".json")
     if table.empty:
         raise ValueError("there must be at least one row")
-
-    def groups(table: pd.DataFrame) -> list[str]:
-        return [", ".join(cells) for cells in table[list(group)].itertuples(index=False, name=None)]
-
-    made = {key: dict(provenance) for key in groups(table)}
+    made = {", ".join(key): dict(provenance) for key in table[list(group)].itertuples(index=False, name=None)}
     with store.lock(path):
         if path.is_file():
             kept = load(path)
             if list(kept.columns) != list(table.columns):
                 raise ValueError(f"{path} has the columns {', '.join(kept.columns)}, "
                                  f"the new rows have {', '.join(table.columns)}")
-            others = kept.loc[[name not in made for name in groups(kept)]]
+            keys = kept[list(group)].itertuples(index=False, name=None)
+            others = kept.loc[[", ".join(key) not in made for key in keys]]
             table = pd.concat([others, table]).sort_values(list(group), kind="stable")
         about = store.read_json(beside) if beside.is_file() else {}
         store.replace_json(beside, dict(sorted({**about, **made}.items())))

@@ -13,8 +13,7 @@ from torch.nn import functional
 
 from contrastlib import contrast
 from contrastlib.attribution import grad_cam
-from contrastlib.models import Classifier, Layout
-from contrastlib.models.layers import read
+from contrastlib.models import Classifier, Layout, layout_of
 
 
 class Block(nn.Module):
@@ -117,7 +116,7 @@ def test_channels_last_with_about_as_many_channels_as_rows():
     ((1, 4, 8, 2), {"channels first"}, Layout("channels first", (8, 2))),  # a convolution may stride as it likes
 ])
 def test_what_the_network_does_decides_where_both_readings_fit(shape, kinds, expected):
-    assert read(shape, (64, 64), kinds=kinds) == expected
+    assert layout_of(shape, (64, 64), kinds=kinds) == expected
 
 
 @pytest.mark.parametrize(("shape", "kinds"), [
@@ -127,7 +126,7 @@ def test_what_the_network_does_decides_where_both_readings_fit(shape, kinds, exp
 ])
 def test_what_may_be_anything_is_refused(shape, kinds):
     with pytest.raises(ValueError, match=r"channels first or (channels )?last"):
-        read(shape, (64, 64), kinds=kinds)
+        layout_of(shape, (64, 64), kinds=kinds)
 
 
 @pytest.mark.parametrize("giving", [lambda x: x, lambda x: (x,), lambda x: (x, None)])

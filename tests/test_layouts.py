@@ -22,8 +22,7 @@ from contrastlib.attribution import (
     linear_approximation,
     xgrad_cam,
 )
-from contrastlib.models import Classifier, Layout
-from contrastlib.models.layers import read
+from contrastlib.models import Classifier, Layout, layout_of
 
 NETWORKS = {  # name: (options, layer, how its output is read)
     "timm/vit_tiny_patch16_224": ({}, "blocks.10", Layout("tokens", (14, 14), 1)),
@@ -259,7 +258,7 @@ def test_tokens_in_another_order_are_refused():
     ((2, 8, 8, 8), (64, 64), Layout("channels first", (8, 8))),
 ])
 def test_a_shape_is_read(shape, image, expected):
-    found = read(shape, image, [(28, 36), (7, 9)], {"channels first"} if shape == (2, 8, 8, 8) else ())
+    found = layout_of(shape, image, [(28, 36), (7, 9)], {"channels first"} if shape == (2, 8, 8, 8) else ())
     assert found == expected
     output = torch.rand(shape)
     maps = found.to_map(output)
@@ -271,13 +270,13 @@ def test_a_shape_is_read(shape, image, expected):
 
 def test_shapes_that_say_nothing_are_refused():
     with pytest.raises(ValueError, match=r"50 tokens are no grid: the network's own maps are 28 x 36, 7 x 9"):
-        read((2, 50, 16), (112, 144), [(28, 36), (7, 9)])
+        layout_of((2, 50, 16), (112, 144), [(28, 36), (7, 9)])
     with pytest.raises(ValueError, match="own maps are none"):
-        read((2, 50, 16), (112, 144))
+        layout_of((2, 50, 16), (112, 144))
     with pytest.raises(ValueError, match="is no map"):
-        read((2, 50), (112, 144))
+        layout_of((2, 50), (112, 144))
     with pytest.raises(ValueError, match="channels first or channels last"):
-        read((2, 7, 8, 7), (56, 60))
+        layout_of((2, 7, 8, 7), (56, 60))
 
 
 # --- the layer doctor ------------------------------------------------------------------------------------------------

@@ -4,7 +4,6 @@ import math
 from itertools import pairwise
 
 import numpy as np
-import pandas as pd
 import pytest
 from figure_parts import RUN, clipped, legend_of, lines, saved
 from matplotlib.colors import to_hex, to_rgb
@@ -17,7 +16,7 @@ OTHER = {"classifier": "birds_vit"}
 def marks(ax) -> dict[str, tuple[float, float, float]]:
     """By contrast and number of steps: where a mark stands across and down, and half its interval."""
     drawn = {one.get_label(): one for one in ax.collections}
-    bars = {round(line[0][1], 6): (line[1][0] - line[0][0]) / 2 for line in drawn["95 %"].get_segments()}
+    bars = {round(line[0][1], 6): (line[1][0] - line[0][0]) / 2 for line in drawn["mean, 95 %"].get_segments()}
     names = [label.get_text() for label in ax.figure.axes[0].get_yticklabels()]
     places = drawn["mean"].get_offsets().tolist()
     steps = {name: sorted(y for _, y in places if round(y) == i) for i, name in enumerate(names)}
@@ -48,9 +47,8 @@ def papers_signs():
             for quantity, scale in (("p_t", 0.01), ("accuracy", 0.02), ("y_t", 1.0))]
 
 
-@pytest.mark.parametrize("form", [pd.DataFrame, saved])
-def test_changes_stand_where_the_rows_say(form):
-    figure = plotting.changes(form(sign_rows()))
+def test_changes_stand_where_the_rows_say():
+    figure = plotting.changes(saved(sign_rows()))
     assert [ax.get_title() for ax in figure.axes] == ["change of probability pₜ", "change of accuracy",
                                                       "change of logit yₜ"]
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["original", "mean", "weighted", "max"]
@@ -66,7 +64,7 @@ def test_changes_stand_where_the_rows_say(form):
 
 
 def test_more_steps_are_darker():
-    ax = plotting.changes(sign_rows()).axes[0]
+    ax = plotting.changes(saved(sign_rows())).axes[0]
     (drawn,) = [one for one in ax.collections if one.get_label() == "mean"]
     drawn = dict(zip(marks(ax), (colour[:3] for colour in drawn.get_facecolor())))
     assert sum(drawn["max, 1"]) > sum(drawn["max, 2"]) > sum(drawn["max, 10"])
@@ -74,13 +72,13 @@ def test_more_steps_are_darker():
 
 
 def test_the_other_epsilon_and_fewer_contrasts():
-    figure = plotting.changes(sign_rows(("weighted", "original")), epsilon=1e-3)
+    figure = plotting.changes(saved(sign_rows(("weighted", "original"))), epsilon=1e-3)
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["original", "weighted"]
     assert marks(figure.axes[1])["weighted, 10"][0] == pytest.approx(0.1 * 2 * 0.95 / 3)
 
 
 def test_the_papers_networks_are_ticks_and_their_logits_are_on_our_scale():
-    figure = plotting.changes(sign_rows(), reference=papers_signs())
+    figure = plotting.changes(saved(sign_rows()), reference=saved(papers_signs()))
     ticks = [{group.get_label(): [segment[0][0] for segment in group.get_segments()] for group in ax.collections
               if str(group.get_label()).startswith("papers")} for ax in figure.axes]
     assert ticks[0]["papers weighted"] == pytest.approx([0.2, 0.4, 0.6])  # at ten steps
@@ -92,30 +90,29 @@ def test_the_papers_networks_are_ticks_and_their_logits_are_on_our_scale():
 
 
 def test_logits_without_an_original_have_no_ticks():
-    figure = plotting.changes(sign_rows(("weighted",)), reference=papers_signs())
+    figure = plotting.changes(saved(sign_rows(("weighted",))), reference=saved(papers_signs()))
     assert legend_of(figure)[-1] == "the review, 3 networks, 10 steps"
     assert not [g for g in figure.axes[2].collections if str(g.get_label()).startswith("papers")]
 
 
 @pytest.mark.parametrize(("rows", "options", "message"), [
-    ([], {}, "there are no rows to draw"),
+    (sign_rows()[:0], {}, "there are no rows"),
     (sign_rows(), {"epsilon": 0.002}, "no rows have epsilon '0.002'; there are: 0.003, 0.001"),
-    ([{k: v for k, v in row.items() if k != "se"} for row in sign_rows()], {}, "no column 'se'; they have classifier,"),
-    (sign_rows() + sign_rows(**OTHER), {}, r"runs \(classifier: birds_vgg, birds_vit\); choose one, such as class"),
+    ([{k: v for k, v in row.items() if k != "steps"} for row in sign_rows()], {}, "no column 'steps'; they have class"),
+    (sign_rows() + sign_rows(**OTHER), {}, "differ in classifier: birds_vgg, birds_vit; choose one, such as class"),
     (sign_rows(), {"classifier": "vgg"}, "no rows have classifier 'vgg'; there are: birds_vgg"),
     (sign_rows(), {"layer": "a"}, "no column 'layer'"),
-    ([{**row, "value": "much"} for row in sign_rows()], {}, "a cell holds 'much' where a figure needs a number"),
-    (sign_rows(), {"reference": papers_signs(), "epsilon": 0.001}, "no rows have epsilon '0.001'; there are: 0.003"),
+    (sign_rows(), {"reference": saved(papers_signs()), "epsilon": 0.001}, "have epsilon '0.001'; there are: 0.003"),
 ])
 def test_changes_that_cannot_be_drawn(rows, options, message):
     with pytest.raises(ValueError, match=message):
-        plotting.changes(rows, **options)
+        plotting.changes(saved(rows), **options)
 
 
 def test_further_columns_pick_a_run():
-    rows = saved(sign_rows() + sign_rows(**{**OTHER, "data set": "cub200"}))
+    rows = sign_rows() + sign_rows(**{**OTHER, "data set": "cub200"})
     for where in (OTHER, {"data_set": "cub200"}, {"data set": "cub200"}):
-        assert len(marks(plotting.changes(rows, **where).axes[0])) == 12
+        assert len(marks(plotting.changes(saved(rows), **where).axes[0])) == 12
 
 
 # Removal
@@ -131,9 +128,8 @@ def curve_rows(baselines=("blur",), methods=("grad_cam", "xgrad_cam"), area=True
             for share in (*([] if not area else ["area"]), 0, 0.5, 0.25, 1.0)]
 
 
-@pytest.mark.parametrize("form", [pd.DataFrame, saved])
-def test_curves_run_over_the_shares_in_order(form):
-    figure = plotting.removal_curves(form(curve_rows()))
+def test_curves_run_over_the_shares_in_order():
+    figure = plotting.removal_curves(saved(curve_rows()))
     assert len(figure.axes) == 4 * 2
     assert [ax.get_title().split("\n")[0] for ax in figure.axes[:2]] == ["highest relevance removed first",
                                                                         "lowest relevance removed first"]
@@ -150,9 +146,10 @@ def test_curves_run_over_the_shares_in_order(form):
 
 
 def test_panels_are_by_what_is_asked():
-    figure = plotting.removal_curves(curve_rows(("blur", "black")), by=("baseline",), method="grad_cam", target="t1")
+    rows = saved(curve_rows(("blur", "black")))
+    figure = plotting.removal_curves(rows, by=("baseline",), method="grad_cam", target="t1")
     assert [ax.get_ylabel() for ax in figure.axes[::2]] == ["blur", "black"]
-    alone = plotting.removal_curves(curve_rows(area=False), by=(), method="grad_cam", target="t1")
+    alone = plotting.removal_curves(saved(curve_rows(area=False)), by=(), method="grad_cam", target="t1")
     assert len(alone.axes) == 2
     assert [text.get_text() for text in alone.axes[0].texts] == ["weighted", "original"]
 
@@ -164,16 +161,15 @@ def test_panels_are_by_what_is_asked():
 ])
 def test_curves_that_cannot_be_drawn(options, message):
     with pytest.raises(ValueError, match=message):
-        plotting.removal_curves(curve_rows(("blur", "black")), **options)
+        plotting.removal_curves(saved(curve_rows(("blur", "black"))), **options)
 
 
 # Lines of any rows
 
 
-@pytest.mark.parametrize("form", [pd.DataFrame, saved])
-def test_lines_of_any_rows_are_what_the_rows_say(form):
-    rows = form([row for row in curve_rows(("blur", "black")) if row["method"] == "grad_cam" and row["target"] == "t2"])
-    figure = plotting.lines(rows, x="share", across="removed", down="baseline", ylabel="relative probability")
+def test_lines_of_any_rows_are_what_the_rows_say():
+    rows = ([row for row in curve_rows(("blur", "black")) if row["method"] == "grad_cam" and row["target"] == "t2"])
+    figure = plotting.lines(saved(rows), x="share", across="removed", down="baseline", ylabel="relative probability")
     assert [ax.get_title() for ax in figure.axes] == ["lowest", "highest", "", ""]
     assert [ax.get_ylabel() for ax in figure.axes] == ["blur", "", "black", ""]
     assert (figure.get_supxlabel(), figure.get_supylabel()) == ("share", "relative probability")
@@ -187,11 +183,11 @@ def test_lines_of_any_rows_are_what_the_rows_say(form):
 
 
 def test_intervals_of_lines_may_be_given_and_be_bars():
-    (ax,) = plotting.lines(odds_rows(), x="to", line="metric", bars=True, metric=METRIC[0]).axes
+    (ax,) = plotting.lines(saved(odds_rows()), x="to", line="metric", bars=True, metric=METRIC[0]).axes
     (drawn,) = ax.containers
     assert drawn[0].get_xydata()[:3] == pytest.approx(np.array([[-2, 0.5], [0, 0.6], [4, 0.7]]))
     assert drawn[2][0].get_segments()[0][:, 1] == pytest.approx([0.48, 0.53])
-    runs = plotting.lines(odds_rows() + odds_rows(**OTHER), x="to", line="classifier", metric=METRIC[0])
+    runs = plotting.lines(saved(odds_rows() + odds_rows(**OTHER)), x="to", line="classifier", metric=METRIC[0])
     assert list(lines(runs.axes[0])) == ["birds_vgg", "birds_vit"]
 
 
@@ -199,11 +195,12 @@ def test_intervals_of_lines_may_be_given_and_be_bars():
     ({}, "the rows differ in method: grad_cam, xgrad_cam; choose one, such as method='grad_cam'"),
     ({"method": "grad_cam", "across": "target"}, "the rows differ in removed: lowest, highest; choose one"),
     ({"across": "weather"}, "no column 'weather'; they have classifier, "),
-    ({"x": "contrast", "line": "removed"}, "no rows have a number in 'contrast'"),
+    ({"x": "contrast", "line": "share", "across": "removed", "method": "grad_cam", "target": "t1"},
+     "no rows have a number in 'contrast'"),
 ])
 def test_lines_that_cannot_be_drawn(options, message):
     with pytest.raises(ValueError, match=message):
-        plotting.lines(curve_rows(), **{"x": "share", **options})
+        plotting.lines(saved(curve_rows()), **{"x": "share", **options})
 
 
 # Norms
@@ -218,27 +215,27 @@ def norm_rows(kinds=("fit", "bin", "ratio")):
     return [{**RUN, **row} for row in rows if row["kind"] in kinds]
 
 
-@pytest.mark.parametrize("form", [pd.DataFrame, saved])
-def test_bins_and_fits_of_norms(form):
-    (ax,) = plotting.norms(form(norm_rows())).axes
-    means, ours, theirs = ax.lines
-    assert means.get_xydata().tolist() == [[-2, 3], [0, 5], [2, 7], [10, 15]]
+def test_bins_and_fits_of_norms():
+    (ax,) = plotting.norms(saved(norm_rows())).axes
+    found = lines(ax)
+    assert list(found) == ["mean of a bin", "this network's fit", "the review's fit, of VGG-16"]
+    assert found["mean of a bin"].tolist() == [[-2, 3], [0, 5], [2, 7], [10, 15]]
     band = ax.collections[0].get_paths()[0].vertices
     assert {(-2.0, 2.0), (-2.0, 6.0), (10.0, 18.0)} <= {tuple(point) for point in band}
-    y, fit = ours.get_data()
+    y, fit = found["this network's fit"].T
     assert (y[0], y[-1]) == (-2, 10)
     assert fit == pytest.approx(3 - 0.5 * y + 0.25 * y**2)
-    assert theirs.get_ydata() == pytest.approx(4.245 + 0.1864 * y + 0.00883 * y**2)
-    assert theirs.get_linestyle() == "--"
-    labels = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert labels[-2:] == ["this network's fit: 3 − 0.5 y + 0.25 y²",
-                           "the review's fit, of another network (VGG-16): 4.25 + 0.186 y + 0.00883 y²"]
+    assert found["the review's fit, of VGG-16"][:, 1] == pytest.approx(4.245 + 0.1864 * y + 0.00883 * y**2)
+    assert [one[0].get_linestyle() for one in ax.containers] == ["None", "-", "--"]
+    assert {text.get_text() for text in ax.texts} == {
+        "mean of a bin\n(band: 10–90 %)", "this network's fit\n3 − 0.5 y + 0.25 y²",
+        "the review's fit, of\nVGG-16\n4.25 + 0.186 y + 0.00883 y²"}
+    assert not clipped(ax.figure)
 
 
 def test_no_published_fit():
-    (ax,) = plotting.norms(norm_rows(), published=None).axes
-    _, ours = ax.lines
-    assert (ours.get_xdata()[0], ours.get_xdata()[-1]) == (-2, 10)
+    (ax,) = plotting.norms(saved(norm_rows()), published=None).axes
+    assert list(lines(ax)) == ["mean of a bin", "this network's fit"]
 
 
 @pytest.mark.parametrize(("rows", "options", "message"), [
@@ -247,7 +244,7 @@ def test_no_published_fit():
 ])
 def test_norms_that_cannot_be_drawn(rows, options, message):
     with pytest.raises(ValueError, match=message):
-        plotting.norms(rows, **options)
+        plotting.norms(saved(rows), **options)
 
 
 # Log-odds
@@ -265,9 +262,8 @@ def odds_rows(**run):
             for i, (start, end) in enumerate(pairwise(edges))]
 
 
-@pytest.mark.parametrize("form", [pd.DataFrame, saved])
-def test_measures_stand_in_the_middle_of_their_bins(form):
-    figure = plotting.by_log_odds(form(odds_rows()), metrics={
+def test_measures_stand_in_the_middle_of_their_bins():
+    figure = plotting.by_log_odds(saved(odds_rows()), metrics={
         "correlation": ["correlation original weighted", "correlation probability weighted"],
         "norm of the others": ["norm of the others over the target"], "positive share": METRIC})
     assert [ax.get_title() for ax in figure.axes] == ["correlation", "norm of the others", "positive share"]
@@ -286,7 +282,7 @@ def test_measures_stand_in_the_middle_of_their_bins(form):
 
 
 def test_classifiers_differ_in_their_marks():
-    figure = plotting.by_log_odds(odds_rows() + odds_rows(**OTHER), metrics=["positive share weighted"])
+    figure = plotting.by_log_odds(saved(odds_rows() + odds_rows(**OTHER)), metrics={"": METRIC})
     (ax,) = figure.axes
     assert [c[0].get_marker() for c in ax.containers] == ["o", "s"]
     assert legend_of(figure) == ["birds_vgg", "birds_vit"]
@@ -294,7 +290,8 @@ def test_classifiers_differ_in_their_marks():
 
 
 def test_runs_are_called_by_what_tells_them_apart():
-    figure = plotting.by_log_odds(odds_rows() + odds_rows(split="test") + odds_rows(**OTHER), metrics=METRIC)
+    rows = saved(odds_rows() + odds_rows(split="test") + odds_rows(**OTHER))
+    figure = plotting.by_log_odds(rows, metrics={"": METRIC})
     assert legend_of(figure) == ["birds_vgg, hard", "birds_vgg, test", "birds_vit, hard"]
 
 
@@ -303,29 +300,29 @@ def test_small_bins_and_the_row_of_all_images_are_left_out():
     everything = [{**row, "from": -math.inf, "to": math.inf, "n": 99} for row in rows]
     for i, row in enumerate(rows):
         row["n"] = 100 if i % 4 else 3
-    (line,) = plotting.by_log_odds(rows + everything, metrics=METRIC).axes[0].containers
+    (line,) = plotting.by_log_odds(saved(rows + everything), metrics={"": METRIC}).axes[0].containers
     assert list(line[0].get_xdata()) == pytest.approx([-1, 2, 6])
-    (line,) = plotting.by_log_odds(rows, metrics=METRIC, least=1).axes[0].containers
+    (line,) = plotting.by_log_odds(saved(rows), metrics={"": METRIC}, least=1).axes[0].containers
     assert list(line[0].get_xdata()) == pytest.approx([-3, -1, 2, 6])
 
 
 def test_panels_may_be_named():
     named = {"left": ["positive share weighted"], "right": ["correlation original weighted"]}
-    assert [ax.get_title() for ax in plotting.by_log_odds(odds_rows(), metrics=named).axes] == ["left", "right"]
+    assert [ax.get_title() for ax in plotting.by_log_odds(saved(odds_rows()), metrics=named).axes] == ["left", "right"]
 
 
 def test_a_bin_over_everything_stands_at_zero():
-    rows = [{**row, "from": -math.inf, "to": math.inf} for row in odds_rows()[:1]]
-    assert plotting.by_log_odds(rows).axes[0].containers[0][0].get_xdata() == [0]
+    rows = saved([{**row, "from": -math.inf, "to": math.inf} for row in odds_rows()[-1:]])
+    assert plotting.by_log_odds(rows, metrics={"": METRIC}).axes[0].containers[0][0].get_xdata() == [0]
 
 
 @pytest.mark.parametrize(("rows", "options", "message"), [
-    (odds_rows(), {"metrics": ["size"]}, "no rows have metric 'size'; there are: correlation original weighted, corr"),
-    ([{"metric": "x"}], {}, "the rows have no column 'classifier', 'from'"),
+    (odds_rows(), {"metrics": {"": ["size"]}}, "no rows have metric 'size'; there are: correlation original weighted"),
+    (odds_rows(), {"metrics": {"": METRIC}, "classifier": "vit"}, "no rows have classifier 'vit'"),
 ])
 def test_measures_that_cannot_be_drawn(rows, options, message):
     with pytest.raises(ValueError, match=message):
-        plotting.by_log_odds(rows, **options)
+        plotting.by_log_odds(saved(rows), **options)
 
 
 # Colours
@@ -359,6 +356,6 @@ def test_contrasts_are_told_apart_by_every_eye(eye):
 
 def test_an_unknown_contrast_has_a_colour_and_comes_last():
     rows = [{**row, "contrast": "foil"} if row["contrast"] == "max" else row for row in sign_rows()]
-    figure = plotting.changes(rows)
+    figure = plotting.changes(saved(rows))
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()][-1] == "foil"
     assert plotting.colour_of("foil") == plotting.CONTRAST_COLOURS["normalised"]

@@ -89,15 +89,11 @@ class Preparation:
 
     def _middle(self, image: Any) -> Any:
         """Of a strip, what may remain of it after the crop: resized as a whole it could fill the memory."""
-        if not self.crop or len(self._size()) > 1:
+        sides = F.get_dimensions(image)[1:]
+        most = _STRIP * min(sides) * max(self.input_size) // min(self.input_size)
+        if not self.crop or len(self._size()) > 1 or max(sides) <= most:
             return image
-        width, height = image.size if isinstance(image, Image.Image) else image.shape[:0:-1]
-        long, short = max(height, width), min(height, width)
-        most = _STRIP * short * max(self.input_size) // min(self.input_size)
-        if long <= most:
-            return image
-        most -= (long - most) % 2  # as much from both ends
-        return F.center_crop(image, [min(height, most), min(width, most)])
+        return F.center_crop(image, [min(side, most + (side - most) % 2) for side in sides])  # as much from both ends
 
 
 class Classifier(nn.Module):
@@ -298,10 +294,10 @@ class Classifier(nn.Module):
             FileNotFoundError: there is no such file.
             TypeError: no picture at all.
         """
-        pictures = image if isinstance(image, list | tuple) else [image]
-        if not pictures:
+        batch = image if isinstance(image, list | tuple) else [image]
+        if not batch:
             raise ValueError("prepare() got an empty list of pictures")
-        return torch.cat([self.recipe.apply(p) for p in pictures]).to(self.mean.device)
+        return torch.cat([self.recipe.apply(picture) for picture in batch]).to(self.mean.device)
 
     def index(self, name_or_index: str | int) -> int:
         """The index of a class, from its name (matched loosely) or from the index itself.

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -173,7 +173,7 @@ def resolve(model: nn.Module, layer: str | nn.Module) -> tuple[str, nn.Module]:
     raise UnknownNameError(f"{type(model).__name__} has no layer {layer!r}; near names: {', '.join(near)}")
 
 
-def read(shape: tuple[int, ...], image: Size, grids: Iterable[Size] = (), kinds: Iterable[Kind] = ()) -> Layout:
+def layout_of(shape: tuple[int, ...], image: Size, grids: Iterable[Size] = (), kinds: Iterable[Kind] = ()) -> Layout:
     """How an output of a given shape is read as a map of an image.
 
     With four axes, a map is channels first or last, whichever gives cells that are about square; if both do, the
@@ -283,13 +283,13 @@ class Run:
         tensors = [part for part in (given if isinstance(given, tuple) else [given]) if isinstance(part, Tensor)]
         self.shape, self.several = tuple(tensors[0].shape) if tensors else (), len(tensors) > 1
         for run in earlier if written else ():
-            if run.output() is taken and not self.is_in(run):
+            if run.output() is taken and run.name not in _around(self.name):
                 run.overwritten_by = run.overwritten_by or self.name
         if not tensors:
             return
         tensor = tensors[0]
         self.passes_on = given is taken and not written
-        self.repeats = bool(earlier) and earlier[-1].output() is tensor and earlier[-1].is_in(self)
+        self.repeats = bool(earlier) and earlier[-1].output() is tensor and self.name in _around(earlier[-1].name)
         if any(self.module.children()):
             self.follows = next((run for run in reversed(earlier) if type(run.module) is type(self.module)
                                  and run.output() is taken), None)
@@ -297,11 +297,8 @@ class Run:
         self.kept = tensor.clone() if self.keep else None
         if torch.is_grad_enabled():
             # The edge is taken before anything behind the layer can write on the output.
-            self.signs, self.edge = _signs(tensor), get_gradient_edge(tensor) if tensor.requires_grad else None
-
-    def is_in(self, other: Run) -> bool:
-        """Whether its module is a part of the other's."""
-        return self.name.startswith(f"{other.name}.")
+            self.edge = get_gradient_edge(tensor) if tensor.requires_grad else None
+            self.signs = _signs(tensor) if tensor.is_floating_point() else ""
 
 
 @contextmanager
@@ -336,10 +333,15 @@ def _watch(run: Run, finished: list[Run]) -> list[RemovableHandle]:
             version = _version(args)
             _check_channels(run, args)
 
-    def after(_module: nn.Module, args: tuple[object, ...], output: object) -> None:
-        if threading.get_ident() == thread:
-            run.finish(args[0] if args else None, _version(args) != version, output, finished)
-            finished.append(run)
+    def after(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        if threading.get_ident() != thread:
+            return output
+        run.finish(args[0] if args else None, _version(args) != version, output, finished)
+        finished.append(run)
+        if torch.is_grad_enabled() and isinstance(module, nn.Linear) and not module.weight.any():
+            # Some libraries start their heads as zeros: nothing would reach the logits, every layer would seem unread.
+            output = output + args[0] @ torch.linspace(-1, 2, module.in_features).to(args[0])[:, None]
+        return output
 
     return [run.module.register_forward_pre_hook(before), run.module.register_forward_hook(after)]
 
@@ -397,14 +399,9 @@ class Probe:
         with torch.inference_mode(False), torch.no_grad(), watched(model) as self.finished:
             self.num_classes = logits(images).shape[-1]
         self._kinds: dict[tuple[int, ...], set[Kind]] = defaultdict(set)
-        self._tokens_before: dict[tuple[int, ...], set[int]] = {}
-        self._lengths: set[int] = set()
         for run in self.finished:
-            if len(run.shape) == 3 and run.shape[0] == 1:
-                self._lengths.add(run.shape[1])
-            if len(run.shape) == 4:
-                self._kinds[run.shape[1:]] |= _kinds(run)
-                self._tokens_before.setdefault(run.shape[1:], self._lengths.copy())
+            self._kinds[run.shape[1:]] |= _kinds(run)
+        self._lengths = {run.shape[1] for run in self.finished if len(run.shape) == 3 and run.shape[0] == 1}
         self._disorder: dict[int, str] = {}  # what is wrong with the order of so many tokens, if anything is
         self.grids: list[Size] = []
         self.grids = list(dict.fromkeys(self._grids()))
@@ -413,7 +410,7 @@ class Probe:
         """How an output of a shape is read as a map.
 
         Raises:
-            ValueError: as :func:`read`; it is a matrix between tokens; or its tokens do not lie in reading order.
+            ValueError: as :func:`layout_of`; it is a matrix between tokens; or its tokens do not lie in reading order.
         """
         layout = self._read(shape)
         if layout.kind == "tokens" and shape[1] not in self._disorder:
@@ -428,7 +425,7 @@ class Probe:
         part of another and whose gradient reaches every place of the map.
         """
         with torch.inference_mode(False), torch.enable_grad():
-            with watched(self.model) as finished, _untrained_heads_replaced(self.model):
+            with watched(self.model) as finished:
                 logits = self.logits(images.detach().clone().requires_grad_())
             runs = [run for run in dict.fromkeys(finished) if run.shape]
             edges = {run: run.edge for run in runs if run.edge is not None}
@@ -436,20 +433,19 @@ class Probe:
                                                             allow_unused=True) if edges else ()))
         layers = _placed(runs, [self._layer(run, gradients.get(run), len(images)) for run in runs])
         worth_a_line = tuple(layer for layer in layers if len(layer.shape) > 2 and max(layer.shape[1:-1]) > 1)
-        report = LayerReport(worth_a_line, _recommended(finished, layers), self.size)
+        best = _recommended(finished, layers)
         try:
-            if report.recommended:
-                self.layout(report[report.recommended].shape)
+            if best is not None:
+                self.layout(best.shape)
         except ValueError:  # its tokens are in disorder, which is known from now on
             return self.report(images)
-        return report
+        return LayerReport(worth_a_line, best.name if best else "", self.size)
 
     def _read(self, shape: tuple[int, ...]) -> Layout:
         kinds = self._kinds.get(shape[1:], set())
-        if len(shape) == 4 and shape[2] in shape[1::2] and "channels first" not in kinds and (
-                shape[2] in self._tokens_before.get(shape[1:], self._lengths)):
+        if len(shape) == 4 and shape[2] in shape[1::2] and shape[2] in self._lengths and "channels first" not in kinds:
             raise ValueError(f"an output of shape {shape} is a matrix between {shape[2]} tokens, not a map")
-        layout = read(shape, self.size, self.grids, kinds)
+        layout = layout_of(shape, self.size, self.grids, kinds)
         if layout.kind == "tokens" and self._disorder.get(shape[1]):
             raise ValueError(self._disorder[shape[1]])
         return layout
@@ -460,16 +456,16 @@ class Probe:
                 if len(run.shape) == 4 and square_enough(grid := self._read(run.shape).grid, self.size):
                     yield grid
 
-    def _makers(self, length: int) -> list[Run]:
+    def _makers(self, length: int) -> list[str]:
         """The layer that makes so many tokens, and the first block that works on them: it may have them in an order."""
-        chosen: list[Run] = []
+        chosen: list[str] = []
         for run in reversed(self.finished):  # a block finishes after its parts
             once = run.calls == 1 and not run.passes_on and not run.repeats
-            if once and len(run.shape) == 3 and run.shape[:2] == (1, length) and not any(map(run.is_in, chosen)):
-                chosen.append(run)
+            if once and run.shape[:2] == (1, length) and len(run.shape) == 3 and not {*chosen} & {*_around(run.name)}:
+                chosen.append(run.name)
         return chosen[-2:]
 
-    def _order(self, layout: Layout, makers: list[Run]) -> str:
+    def _order(self, layout: Layout, names: list[str]) -> str:
         """What is wrong with the order of the tokens of some layers, if anything is.
 
         One cell of a random image after another is turned into its negative: which tokens change most?
@@ -481,7 +477,6 @@ class Probe:
         for image, (row, column) in zip(images[1:], cells):
             cell = image[:, row * height // h:(row + 1) * height // h, column * width // w:(column + 1) * width // w]
             cell.copy_(1 - cell)
-        names = {run.name for run in makers}
         with torch.inference_mode(False), torch.no_grad(), watched(self.model, names) as finished:
             self.logits(images)
         for maps in (layout.to_map(run.kept) for run in finished if run.kept is not None):
@@ -512,6 +507,8 @@ class Probe:
 
 def _kinds(run: Run) -> set[Kind]:
     """How the output of a layer with four axes is known to be read, by what the layer does."""
+    if len(run.shape) != 4:
+        return set()
     if any(base.__module__ in _CHANNELS_FIRST for base in type(run.module).__mro__):
         return {"channels first"}
     if isinstance(run.module, nn.Linear):
@@ -549,54 +546,22 @@ def _around(name: str) -> list[str]:
     return [".".join(parts[:i]) for i in range(1, len(parts))]
 
 
-def _recommended(finished: list[Run], layers: list[Layer]) -> str:
+def _recommended(finished: list[Run], layers: list[Layer]) -> Layer | None:
     by_name = {layer.name: layer for layer in layers}
-    convs = [i for i, run in enumerate(finished) if isinstance(run.module, nn.Conv2d) and _is_map(run)]
-    if convs and not _works_on_tokens(finished):
+    convs = [i for i, run in enumerate(finished) if isinstance(run.module, nn.Conv2d) and max(run.shape[2:]) > 1]
+    linear = [run for run in finished if isinstance(run.module, nn.Linear) and len(run.shape) > 2]
+    # Many linear layers at many positions are a transformer's; a few make up a CNN's attention pooling.
+    if convs and len(linear) <= min(len(convs), _POOLING):
         last = finished[convs[-1]]
         fits = [by_name[run.name] for run in finished[convs[-1]:] if run.calls == 1 and not run.passes_on
                 and len(run.shape) == 4 and run.shape[2:] == last.shape[2:] and by_name[run.name].layout is not None]
         if fits:
-            return next((layer.name for layer in reversed(fits) if not layer.problem), fits[-1].name)
-    usable = [layer.name for layer in layers if layer.layout and not layer.problem and not layer.inside]
-    return usable[-1] if usable else ""
-
-
-def _works_on_tokens(finished: list[Run]) -> bool:
-    """Many linear layers at many positions are a transformer's; a few make up a CNN's attention pooling."""
-    convs = sum(isinstance(run.module, nn.Conv2d) for run in finished)
-    return sum(isinstance(run.module, nn.Linear) and len(run.shape) > 2 for run in finished) > min(convs, _POOLING)
-
-
-def _is_map(run: Run) -> bool:
-    return len(run.shape) == 4 and run.shape[2] * run.shape[3] > 1
-
-
-@contextmanager
-def _untrained_heads_replaced(model: nn.Module) -> Iterator[None]:
-    """Linear layers whose weights are all zero, as some libraries start their heads, weigh and add their input instead.
-
-    Without that nothing would reach the logits of an untrained network, and every layer would seem unread.
-    """
-    def weigh(_module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        return output + args[0] @ torch.linspace(-1, 2, args[0].shape[-1]).to(args[0])[:, None]
-
-    zero = [module for module in model.modules() if isinstance(module, nn.Linear) and not module.weight.any()]
-    handles = [module.register_forward_hook(weigh) for module in zero]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+            return next((layer for layer in reversed(fits) if not layer.problem), fits[-1])
+    return next((layer for layer in reversed(layers) if layer.layout and not layer.problem and not layer.inside), None)
 
 
 def _signs(values: Tensor) -> str:
-    values = values.detach()
-    if not values.numel() or not values.is_floating_point():
-        return ""
-    low, high = values.min().item(), values.max().item()
-    if low < 0 < high:
+    negative, positive = bool((values < 0).any()), bool((values > 0).any())
+    if negative and positive:
         return "both"
-    if low == high == 0:
-        return "zero"
-    return "non-negative" if low >= 0 else "non-positive"
+    return "non-negative" if positive else "non-positive" if negative else "zero"

@@ -7,7 +7,7 @@ import pickle
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Unpack
@@ -26,7 +26,6 @@ from contrastlib.models import birds
 from contrastlib.models.classifier import Classifier, Preprocessing, Weights, as_names
 from contrastlib.names import UnknownNameError, did_you_mean
 
-SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar")
 RANDOM = Weights("random initialisation")
 IMAGENET = tuple(torchvision.models.ResNet18_Weights.DEFAULT.meta["categories"])  # 1000 names, as the logits go
 
@@ -168,8 +167,6 @@ def read_weights(path: str | Path, digest: str | None = None) -> Stored:
     path = Path(path)
     if not path.is_file():
         raise WeightsNotFoundError(f"there is no file of weights at {path}")
-    if path.suffix not in SUFFIXES:
-        raise WeightsError(f"{path}: weights are read from {', '.join(SUFFIXES)} files")
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if digest is not None and digest.lower() != found:
@@ -287,17 +284,16 @@ def _birds(name: str, _weights: str, args: Mapping[str, Any]) -> Entry:
         f"contrastlib {name}, trained by this project on drawn birds", "MIT", best["digest"])
 
 
-def _package(name: str, _weights: str, args: Mapping[str, Any]) -> Entry:
-    def build(_n: int, stored: Stored | None) -> nn.Module:
-        model: nn.Module = timm.create_model(name, pretrained=False, **args)
-        own, state = model.state_dict(), {} if stored is None else stored.state
-        if stored is not None and len(state) == len(own):
-            # The file names its tensors otherwise than timm does, but has the same ones in the same order.
-            stored = Stored(stored.path, stored.digest, dict(zip(own, state.values())))
-        return _filled(model, stored)
+def _package(name: str, weights: str, args: Mapping[str, Any]) -> Entry:
+    entry = _timm(name, weights, args)
 
-    return Entry(build, _of_timm, len(IMAGENET), IMAGENET, _packaged,
-                 f"package {_PACKAGE}, {Path(_PACKAGED).name}", "Apache-2.0", _DIGEST)
+    def build(n: int, stored: Stored | None) -> nn.Module:
+        # The file names its tensors otherwise than timm does, but has the same ones in the same order.
+        own = entry.build(n, None).state_dict()
+        return entry.build(n, stored and replace(stored, state=dict(zip(own, stored.state.values()))))
+
+    return replace(entry, build=build, fetch=_packaged, source=f"package {_PACKAGE}, {Path(_PACKAGED).name}",
+                   licence="Apache-2.0", digest=_DIGEST)
 
 
 def _packaged() -> Path:
@@ -323,15 +319,9 @@ def _torchvision(name: str, weights: str, args: Mapping[str, Any]) -> Entry:
         if name in _WITH_AUXILIARY_HEADS:
             # torchvision's weights of these two expect inputs scaled to [-1, 1], and come with heads for training only.
             # Random weights get the same scaling, so that they give the same logits when they come back from a file.
-            auxiliary = stored is not None and any(".aux" in f".{k.lower()}" for k in stored.state)
-            options = {"aux_logits": auxiliary, "transform_input": True, "init_weights": False, **options}
-        model: Any = _filled(torchvision.models.get_model(name, weights=None, **options), stored)
-        if name in _WITH_AUXILIARY_HEADS:
-            model.aux_logits = False
-            for head in ("aux1", "aux2", "AuxLogits"):
-                if hasattr(model, head):
-                    setattr(model, head, None)
-        return model
+            options = {"aux_logits": False, "transform_input": True, "init_weights": False, **options}
+            stored = stored and replace(stored, state={k: v for k, v in stored.state.items() if "aux" not in k.lower()})
+        return _filled(torchvision.models.get_model(name, weights=None, **options), stored)
 
     return Entry(build, lambda _: preprocessing, len(names), names, lambda: _from_url(entry.url),
                  f"torchvision {entry}, {entry.url}",
@@ -354,8 +344,9 @@ def _timm(name: str, _weights: str, args: Mapping[str, Any]) -> Entry:
             raise problem from None
 
     subset = infer_imagenet_subset(config.to_dict())
-    others = tuple(ImageNetInfo(subset).label_descriptions()) if subset else None
-    names = IMAGENET if subset == "imagenet-1k" else others
+    names = IMAGENET if subset == "imagenet-1k" else None
+    if subset and names is None:
+        names = tuple(ImageNetInfo(subset).label_descriptions())
     address = f"{config.hf_hub_id} on the Hugging Face hub" if config.hf_hub_id else config.url
     return Entry(build, _of_timm, config.num_classes, names, lambda: _from_timm(name, config),
                  f"timm {name}, {address}", config.license)

@@ -4,28 +4,15 @@ Red speaks for what is explained, blue against it, white is zero, as :cite:t:`er
 figure shows itself in a notebook when it is the last value of a cell; ``figure.savefig(...)`` keeps it.
 """
 
-from contrastlib.plotting.changes import changes
+from contrastlib.plotting.colours import AGAINST, CONTRAST_COLOURS, FAINT, FOR, INK, colour_of
+from contrastlib.plotting.dots import changes, masked
 from contrastlib.plotting.lines import by_block, by_log_odds, curves, flips, lines, norms, removal_curves
 from contrastlib.plotting.maps import as_map, as_picture, compare, confusion, gallery, map_grid, overlay
-from contrastlib.plotting.masked import masked
-from contrastlib.plotting.style import (
-    AGAINST,
-    CONTRAST_COLOURS,
-    FAINT,
-    FOR,
-    INK,
-    WIDTH,
-    BookFigure,
-    colour_of,
-    shorten,
-    style,
-    titled,
-)
+from contrastlib.plotting.style import WIDTH, BookFigure, shorten, style, titled
 from contrastlib.plotting.terms import adds_up, weights_bar
 
 __all__ = [
-    "AGAINST", "CONTRAST_COLOURS", "FAINT", "FOR", "INK", "WIDTH", "BookFigure", "adds_up",
-    "as_map", "as_picture", "by_block", "by_log_odds", "changes", "colour_of", "compare", "confusion", "curves",
-    "flips", "gallery", "lines", "map_grid", "masked", "norms", "overlay", "removal_curves", "shorten", "style",
-    "titled", "weights_bar",
+    "AGAINST", "CONTRAST_COLOURS", "FAINT", "FOR", "INK", "WIDTH", "BookFigure", "adds_up", "as_map", "as_picture",
+    "by_block", "by_log_odds", "changes", "colour_of", "compare", "confusion", "curves", "flips", "gallery", "lines",
+    "map_grid", "masked", "norms", "overlay", "removal_curves", "shorten", "style", "titled", "weights_bar",
 ]

@@ -1,7 +1,7 @@
 """Relevance maps over their photographs, pictures side by side, and a table of confusions."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any, Literal, cast
 
 import numpy as np
 from matplotlib import colormaps
@@ -12,10 +12,10 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike, NDArray
 
-from contrastlib.plotting.style import AGAINST, FOR, INK, WIDTH, fit, fitted, page, style
+from contrastlib.plotting.colours import AGAINST, FOR, INK
+from contrastlib.plotting.style import WIDTH, fit, fitted, page, style, write
 
-Limits = Literal["panel", "row", "column", "all"]
-Picture = NDArray[Any]
+Limits = Literal["panel", "all"]
 
 CMAP, ALPHA = "bwr", 0.5
 """The diverging colours and the opacity that the review draws maps with."""
@@ -27,16 +27,13 @@ _SIZE, _SMALL = 8.5, 7.5  # points of text; over pictures, and over maps narrowe
 _COUNTS = LinearSegmentedColormap.from_list("counts", ["#ffffff", "#e9b8b1", FOR])
 
 
-def overlay(ax: Axes, image: ArrayLike, relevance: ArrayLike, *, cmap: str = CMAP, alpha: float = ALPHA,
-            limit: float | None = None) -> AxesImage:
+def overlay(ax: Axes, image: ArrayLike, relevance: ArrayLike, *, limit: float | None = None) -> AxesImage:
     """Draw a relevance map over its photograph, zero in the middle of the colours.
 
     Args:
         ax: where to draw.
         image: (H, W, 3), (3, H, W) or (1, 3, H, W), floats in [0, 1] or uint8.
         relevance: (h, w), (1, h, w) or (1, 1, h, w), signed; a coarser map is stretched over the image.
-        cmap: a diverging colour map.
-        alpha: opacity of the map, in [0, 1].
         limit: relevance of the strongest colour, positive; None for the largest absolute value of this map.
 
     Returns:
@@ -45,18 +42,14 @@ def overlay(ax: Axes, image: ArrayLike, relevance: ArrayLike, *, cmap: str = CMA
     Raises:
         ValueError: the shapes are not those of a picture and a map, or the map is not finite.
     """
-    picture, values = as_picture(image), as_map(relevance)
-    height, width = picture.shape[:2]
-    extent = (-0.5, width - 0.5, height - 0.5, -0.5)
-    ax.imshow(picture, extent=extent)
-    smooth = "nearest" if values.shape == (height, width) else "bilinear"
-    norm = CenteredNorm(0, halfrange=_largest(values) if limit is None else limit)
-    drawn = ax.imshow(values, cmap=cmap, alpha=alpha, norm=norm, extent=extent, interpolation=smooth)
+    values, photograph = as_map(relevance), ax.imshow(as_picture(image))
     ax.set_axis_off()
-    return drawn
+    return ax.imshow(values, cmap=CMAP, alpha=ALPHA, norm=CenteredNorm(0, limit or np.abs(values).max() or 1.0),
+                     extent=photograph.get_extent(),
+                     interpolation="nearest" if values.shape == photograph.get_size() else "bilinear")
 
 
-def as_picture(image: ArrayLike) -> Picture:
+def as_picture(image: ArrayLike) -> NDArray[Any]:
     """A photograph as matplotlib wants it.
 
     Args:
@@ -69,10 +62,8 @@ def as_picture(image: ArrayLike) -> Picture:
         ValueError: another shape.
     """
     array = np.asarray(image)
-    if array.ndim == 4 and len(array) == 1:
-        array = array[0]
-    if array.ndim == 3 and array.shape[0] == 3 and array.shape[2] != 3:
-        array = np.moveaxis(array, 0, -1)
+    array = array[0] if array.ndim == 4 and len(array) == 1 else array
+    array = np.moveaxis(array, 0, -1) if array.ndim == 3 and array.shape[0] == 3 != array.shape[2] else array
     if array.ndim != 3 or array.shape[2] != 3:
         raise ValueError(f"a photograph must be (H, W, 3) or (3, H, W), got shape {np.shape(image)}")
     return array
@@ -91,13 +82,11 @@ def as_map(relevance: ArrayLike) -> NDArray[Any]:
         ValueError: another shape, or a value is not finite.
     """
     array = np.asarray(relevance, dtype=float)
-    while array.ndim > 2 and len(array) == 1:
-        array = array[0]
-    if array.ndim != 2:
-        raise ValueError(f"a relevance map must be (h, w) or (1, 1, h, w), got shape {np.shape(relevance)}")
+    if array.ndim < 2 or array.size != np.prod(array.shape[-2:]):
+        raise ValueError(f"a relevance map must be (h, w) or (1, 1, h, w), got shape {array.shape}")
     if not np.isfinite(array).all():
         raise ValueError("a relevance map must be finite, this one has NaN or infinite values")
-    return array
+    return array.reshape(array.shape[-2:])
 
 
 def map_grid(images: ArrayLike | Sequence[ArrayLike], maps: Sequence[Sequence[ArrayLike]], *,
@@ -114,9 +103,9 @@ def map_grid(images: ArrayLike | Sequence[ArrayLike], maps: Sequence[Sequence[Ar
         column_titles: K titles on top, such as class and probability (see :func:`titled`).
         panel_titles: R x K titles, one over each map.
         by: whether each row or each column has a photograph of its own.
-        photographs: whether the photographs stand at the left of the maps, or above them if each column has one.
+        photographs: whether the photographs stand at the left of the maps, unless each column has one.
         photo_title: title of the (first) photograph.
-        limits: which maps share a scale of colours; ``panel`` gives each its own, as the review draws them.
+        limits: ``panel`` for a scale of colours of its own in each map, as the review draws them; ``all`` for one.
         colour_bar: whether a bar says what the colours mean.
         width: inches at most; few panels take less.
 
@@ -127,35 +116,38 @@ def map_grid(images: ArrayLike | Sequence[ArrayLike], maps: Sequence[Sequence[Ar
         ValueError: the numbers of images, labels or titles do not fit the maps.
     """
     values = [[as_map(m) for m in row] for row in maps]
-    _check_counts(values, row_labels, column_titles, panel_titles)
-    rows, columns = len(values), len(values[0])
-    pictures, scale = _pictures(images, rows, columns, by), _scales(values, limits)
+    rows, columns = len(values), len(values[0]) if values else 0
+    if not columns or any(len(row) != columns for row in values):
+        raise ValueError(f"maps must be rows of equally many, got rows of {[len(row) for row in values]}")
+    given = cast("Sequence[ArrayLike]", [images] if by is None else images)
+    own = [as_picture(image) for image in given]
+    if len(own) != {None: 1, "row": rows, "column": columns}[by]:
+        raise ValueError(f"{len(own)} photographs for {rows} rows and {columns} columns of maps, one for each {by}")
+    pictures = [own] * rows if by == "column" else [[one] * columns for one in (own if by else own * rows)]
+    limit = max(np.abs(panel).max() for row in values for panel in row) if limits == "all" else None
     aspect = max(p.shape[0] / p.shape[1] for row in pictures for p in row)
-    above = int(photographs and by == "column")
-    beside = {None: min(rows, 2), "row": 1}.get(by, 0) if photographs else 0  # in panels
+    beside = 0 if by == "column" or not photographs else 1 if by else min(rows, 2)  # panels that a photograph is wide
     ratios = [1.0] * beside + [_APART] * bool(beside) + [1.0] * columns
     cell = min(_WIDEST, width / sum(ratios))
     size = _SIZE if cell > 1 else _SMALL
     with style():
-        figure = page(rows + above, width=width, gap=0.03)
-        heights = [1.0] * (above + rows) + [_BAR / (cell * aspect)] * colour_bar
+        figure = page(rows, width=width, gap=0.03)
+        heights = [1.0] * rows + [_BAR / (cell * aspect)] * colour_bar
         grid = figure.add_gridspec(len(heights), len(ratios), width_ratios=ratios, height_ratios=heights)
-        panels = [[figure.add_subplot(grid[above + r, c - columns]) for c in range(columns)] for r in range(rows)]
+        panels = [[figure.add_subplot(grid[r, c - columns]) for c in range(columns)] for r in range(rows)]
         for r, c in np.ndindex(rows, columns):
-            overlay(panels[r][c], pictures[r][c], values[r][c], limit=scale[r][c])
-        places = ([] if not photographs else [grid[0, c] for c in range(columns)] if above
-                  else [grid[r, 0] for r in range(rows)] if by == "row" else [grid[:beside, :beside]])
+            overlay(panels[r][c], pictures[r][c], values[r][c], limit=limit)
+        places = [] if not beside else [grid[r, 0] for r in range(rows)] if by else [grid[:beside, :beside]]
         photos = [figure.add_subplot(place, anchor="N") for place in places]
-        for ax, picture in zip(photos, pictures[0] if above else [row[0] for row in pictures]):
-            _show(ax, picture)
-        _write(_label if above else _title, photos[:1], [photo_title], cell * max(beside, 1), size)
-        _write(_title, photos if above else panels[0], column_titles, cell, size)
-        for row, texts in zip(panels, panel_titles):
-            _write(_title, row, texts, cell, size)
-        _write(_label, photos if by == "row" and photographs else [row[0] for row in panels], row_labels, cell, size)
+        for ax, row in zip(photos, pictures):
+            _show(ax, row[0])
+        _write(photos[:1], [photo_title] * min(beside, 1), cell * beside, size)
+        _write(panels[0], column_titles, cell, size)
+        _write([ax for row in panels for ax in row], [text for row in panel_titles for text in row], cell, size)
+        _write(photos if by and beside else [row[0] for row in panels], row_labels, cell, size, aside=True)
         if colour_bar:
             _draw_colour_bar(figure.add_subplot(grid[-1, -columns:]), cell * columns,
-                             f" (−{scale[0][0]:.2g})" if limits == "all" else "")
+                             "" if limit is None else f" (−{limit:.2g})")
         fit(figure, panels[0][0], aspect=aspect, widest=_WIDEST)
     return figure
 
@@ -183,7 +175,7 @@ def compare(image: ArrayLike, maps: Sequence[ArrayLike], titles: Sequence[str], 
 
 def gallery(images: Sequence[ArrayLike], titles: Sequence[str] = (), *, columns: int = 4,
             marks: Sequence[ArrayLike | None] = (), row_labels: Sequence[str] = (), width: float = WIDTH) -> Figure:
-    """Pictures in rows, with titles above them.
+    """NDArray[Any]s in rows, with titles above them.
 
     Args:
         images: N pictures; see :func:`overlay`.
@@ -200,20 +192,15 @@ def gallery(images: Sequence[ArrayLike], titles: Sequence[str] = (), *, columns:
         ValueError: the numbers do not agree, or there is no picture.
     """
     pictures = [as_picture(image) for image in images]
-    rows = -(-len(pictures) // columns) if columns > 0 else 0
-    for given, wanted, what in ((titles, len(pictures), "titles"), (marks, len(pictures), "marks"),
-                                (row_labels, rows, "row_labels")):
-        _check_count(given, wanted, what)
-    if not rows:
-        raise ValueError(f"a gallery needs pictures and columns, got {len(pictures)} and {columns}")
+    rows = -(-len(pictures) // columns)
     with style():
         figure = page(rows, width=width, gap=0.04)
         grid = figure.add_gridspec(rows, columns)
         panels = [figure.add_subplot(grid[divmod(i, columns)]) for i in range(len(pictures))]
-        for ax, picture, mark in zip(panels, pictures, marks or [None] * len(pictures)):
+        for ax, picture, mark in zip(panels, pictures, marks or [None] * len(pictures), strict=True):
             _show(ax, picture, mark)
-        _write(_title, panels, titles, width / columns, _SMALL)
-        _write(_label, panels[::columns], row_labels, width / columns, _SMALL)
+        _write(panels, titles, width / columns, _SMALL)
+        _write(panels[::columns], row_labels, width / columns, _SMALL, aside=True)
         fit(figure, panels[0], aspect=max(p.shape[0] / p.shape[1] for p in pictures))
     return figure
 
@@ -235,68 +222,31 @@ def confusion(counts: ArrayLike, pictures: Sequence[ArrayLike], *, groups: Seque
         ValueError: the counts are not square, or the pictures or groups are not as many.
     """
     table = np.asarray(counts)
-    classes = len(table)
-    if table.shape != (classes, classes) or not classes:
-        raise ValueError(f"counts must be (C, C), got shape {table.shape}")
-    if len(pictures) != classes or len(groups) not in (0, classes):
-        raise ValueError(f"{len(pictures)} pictures and {len(groups)} groups for {classes} classes")
+    wrong, ends = table * (1 - np.eye(len(table), dtype=int)), (-0.5, len(table) - 0.5)
     with style():
         figure = page(width=width, gap=0.02)
         ax = figure.add_subplot()
-        _draw_counts(ax, table, groups)
-        for i, picture in enumerate(map(as_picture, pictures)):
-            near, far = i - 0.475, i + 0.475
-            ax.imshow(picture, extent=(-1.5, -0.55, far, near))
-            ax.imshow(picture, extent=(near, far, -0.55, -1.5))
-        ax.set(xlim=(-1.5, classes - 0.5), ylim=(classes - 0.5, -1.5), title="taken for")
-        _label(ax, "is", _SIZE)
+        ax.imshow(wrong, cmap=_COUNTS, vmin=0, vmax=max(wrong.max(), 1))
+        for r, c in np.argwhere(table):
+            strong = wrong[r, c] > 0.6 * wrong.max()
+            ax.text(c, r, str(table[r, c]), ha="center", va="center", size=_SMALL,
+                    color="white" if strong else "#9a9a9a" if r == c else INK)
+        for i in range(1, len(table)):
+            apart = bool(groups) and groups[i] != groups[i - 1]
+            colour, thick = (INK, 0.9) if apart else ("#e4e4e4", 0.4)
+            ax.plot(ends, (i - 0.5, i - 0.5), color=colour, linewidth=thick)
+            ax.plot((i - 0.5, i - 0.5), ends, color=colour, linewidth=thick)
+        for i, picture in zip(range(len(table)), map(as_picture, pictures), strict=True):
+            ax.imshow(picture, extent=(-1.5, -0.55, i + 0.475, i - 0.475))
+            ax.imshow(picture, extent=(i - 0.475, i + 0.475, -0.55, -1.5))
+        ax.set(xlim=(-1.5, ends[1]), ylim=(ends[1], -1.5), title="taken for")
+        ax.set_axis_off()
+        _write([ax], ["is"], width, _SIZE, aside=True)
         fit(figure, ax, aspect=1)
     return figure
 
 
-def _largest(values: NDArray[Any]) -> float:
-    """The largest absolute value of a map; 1 for a map of zeros, which is white on any scale."""
-    return float(np.abs(values).max()) or 1.0
-
-
-def _pictures(images: Any, rows: int, columns: int, by: str | None) -> list[list[Picture]]:
-    """The photograph of each panel."""
-    if by is None:
-        return [[as_picture(images)] * columns] * rows
-    if by not in ("row", "column"):
-        raise ValueError(f"by must be 'row', 'column' or None, got {by!r}")
-    own = [as_picture(image) for image in images]
-    if len(own) != (rows if by == "row" else columns):
-        raise ValueError(f"{len(own)} photographs for {rows} rows and {columns} columns of maps, one for each {by}")
-    return [[picture] * columns for picture in own] if by == "row" else [own] * rows
-
-
-def _check_counts(values: list[list[Picture]], rows: Sequence[str], columns: Sequence[str],
-                  panels: Sequence[Sequence[str]]) -> None:
-    if not values or not values[0] or len({len(row) for row in values}) > 1:
-        raise ValueError(f"maps must be rows of equally many, got rows of {[len(row) for row in values]}")
-    _check_count(rows, len(values), "row_labels")
-    _check_count(columns, len(values[0]), "column_titles")
-    _check_count(panels, len(values), "rows of panel_titles")
-    if any(len(row) != len(values[0]) for row in panels):
-        raise ValueError(f"each row of panel_titles needs {len(values[0])} titles")
-
-
-def _check_count(given: Sequence[object], wanted: int, what: str) -> None:
-    if len(given) not in (0, wanted):
-        raise ValueError(f"{len(given)} {what} for {wanted}")
-
-
-def _scales(values: list[list[Picture]], limits: Limits) -> list[list[float]]:
-    """The relevance of the strongest colour in each panel."""
-    scale = np.array([[_largest(panel) for panel in row] for row in values])
-    axis: dict[str, Any] = {"panel": (), "row": 1, "column": 0, "all": (0, 1)}
-    if limits not in axis:
-        raise ValueError(f"limits must be one of {', '.join(axis)}, got {limits!r}")
-    return np.broadcast_to(scale.max(axis=axis[limits], keepdims=True), scale.shape).tolist()
-
-
-def _show(ax: Axes, picture: Picture, mark: ArrayLike | None = None) -> None:
+def _show(ax: Axes, picture: NDArray[Any], mark: ArrayLike | None = None) -> None:
     ax.imshow(picture)
     ax.set_axis_off()
     if mark is None:
@@ -309,22 +259,15 @@ def _show(ax: Axes, picture: Picture, mark: ArrayLike | None = None) -> None:
             ax.contour(mask, levels=[0.5], colors=[colour], linewidths=[thick])
 
 
-def _write(how: Callable[[Axes, str, float], object], panels: Sequence[Axes], texts: Sequence[str], inches: float,
-           size: float) -> None:
-    """Titles above panels or labels at their left, wrapped to these inches."""
-    for ax, text in zip(panels, texts):
-        how(ax, fitted(text, inches, size), size)
-
-
-def _title(ax: Axes, text: str, size: float) -> None:
-    """A title above a panel, below the one that it has already."""
-    ax.set_title("\n".join(filter(None, [ax.get_title(), text])), size=size, y=1)
-
-
-def _label(ax: Axes, text: str, size: float) -> None:
-    """A text at the left of a panel, from below."""
-    ax.annotate(text, (0, 0.5), (-3, 0), xycoords="axes fraction", textcoords="offset points", rotation=90,
-                ha="right", va="center", multialignment="center", size=size)
+def _write(panels: Sequence[Axes], texts: Sequence[str], inches: float, size: float, *, aside: bool = False) -> None:
+    """Titles above panels, below those that they have already, or labels at their left; wrapped to these inches."""
+    if len(texts) not in (0, len(panels)):
+        raise ValueError(f"{len(texts)} titles or labels for {len(panels)} panels: {', '.join(texts)}")
+    for ax, text in zip(panels, (fitted(text, inches, size) for text in texts)):
+        if aside:
+            write(ax, (0, 0.5), (-3, 0), text, rotation=90, ha="right", va="center", multialignment="center", size=size)
+        else:
+            ax.set_title("\n".join(filter(None, [ax.get_title(), text])), size=size, y=1)
 
 
 def _draw_colour_bar(ax: Axes, inches: float, limit: str) -> None:
@@ -338,19 +281,3 @@ def _draw_colour_bar(ax: Axes, inches: float, limit: str) -> None:
                 ha="left" if side > 0 else "right")
     ax.set(xlim=(-inches / 2, inches / 2), ylim=(-0.02, _BAR - 0.02))
     ax.set_axis_off()
-
-
-def _draw_counts(ax: Axes, table: NDArray[Any], groups: Sequence[str]) -> None:
-    wrong = np.where(np.eye(len(table), dtype=bool), 0, table)
-    ax.imshow(wrong, cmap=_COUNTS, vmin=0, vmax=max(wrong.max(), 1))
-    ax.set_axis_off()
-    for r, c in np.argwhere(table):
-        strong = r != c and table[r, c] > 0.6 * wrong.max()
-        ax.text(c, r, str(table[r, c]), ha="center", va="center", size=_SMALL,
-                color="white" if strong else "#9a9a9a" if r == c else INK)
-    ends = (-0.5, len(table) - 0.5)
-    for i in range(1, len(table)):
-        apart = bool(groups) and groups[i] != groups[i - 1]
-        colour, thick = (INK, 0.9) if apart else ("#e4e4e4", 0.4)
-        ax.plot(ends, (i - 0.5, i - 0.5), color=colour, linewidth=thick)
-        ax.plot((i - 0.5, i - 0.5), ends, color=colour, linewidth=thick)

@@ -1,73 +1,53 @@
-"""The rows that a figure is drawn from."""
+"""The rows that a figure is drawn from, as :func:`contrastlib.tables.load` gives them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
 import pandas as pd
 
-from contrastlib import tables
+from contrastlib.plotting.colours import CONTRAST_COLOURS
+from contrastlib.tables import MEASURED, pick
 
 
-def chosen(rows: pd.DataFrame, columns: Sequence[str], where: Mapping[str, object], *,
-           run: bool = True) -> pd.DataFrame:
-    """The rows that have the values in `where`, from a table or fresh from a run; see :func:`contrastlib.tables.pick`.
+def chosen(rows: pd.DataFrame, where: Mapping[str, object], *keys: str) -> pd.DataFrame:
+    """The rows that have the values in `where`, one for each value of the keys; see :func:`contrastlib.tables.pick`.
 
-    Measured columns hold floats, all others text. Raises ValueError if there are no rows, one of these columns is
-    missing, a value does not occur, or the rows are of several runs.
+    One value may be compared with several others. Raises ValueError if rows of the same keys differ in what they are
+    about.
     """
-    table = pd.DataFrame(rows)
-    if table.empty:
-        raise ValueError("there are no rows to draw")
-    missing = [name for name in columns if name not in table]
-    if missing:
-        raise ValueError(f"the rows have no column {', '.join(map(repr, missing))}; they have {', '.join(table)}")
-    table = tables.pick(table, **where)
-    table = table.assign(**{name: floats(table[name]) if name in tables.MEASURED else table[name].map(tables.cell)
-                            for name in table})
-    differ = {name: distinct(table, name) for name in tables.RUN if name in table and table[name].nunique() > 1}
-    if run and differ:
-        there = "; ".join(f"{name}: {', '.join(values)}" for name, values in differ.items())
-        name, values = next(iter(differ.items()))
-        raise ValueError(f"the rows are of several runs ({there}); choose one, such as {_example(name, values)}")
-    return table
+    table = pick(rows, **where)
+    if missing := [name for name in keys if name not in table]:
+        raise ValueError(f"the rows have no column {missing[0]!r}; they have {', '.join(table)}")
+    twice = table[table.duplicated([*keys], keep=False)]
+    for column in twice.columns.difference([*keys, *MEASURED, "n", "against"], sort=False) if len(twice) else ():
+        only(twice, column)
+    return table.drop_duplicates([*keys])
 
 
-def floats(column: "pd.Series[Any]") -> "pd.Series[float]":
-    """The numbers in a column, NaN for an empty cell."""
-    return column.map(_float).astype(float)
+def numbers(column: "pd.Series[Any]") -> "pd.Series[float]":
+    """The numbers in a column of text, NaN for other cells."""
+    return pd.to_numeric(column, errors="coerce")
 
 
-def _float(value: Any) -> float:
-    try:
-        return float("nan") if value in ("", None) else float(value)
-    except ValueError:
-        raise ValueError(f"a cell holds {value!r} where a figure needs a number") from None
-
-
-def only(table: pd.DataFrame, column: str) -> str:
+def only(table: pd.DataFrame, column: str) -> Any:
     """The value of a column that must be the same in all rows."""
-    there = distinct(table, column)
-    if len(there) > 1:
-        raise ValueError(f"the rows differ in {column}: {', '.join(there)}; choose one, such as "
-                         f"{_example(column, there)}")
-    return there[0]
+    first, *others = in_order(table[column])
+    if others:
+        raise ValueError(f"the rows differ in {column}: {', '.join([first, *others])}; choose one, such as "
+                         f"{column.replace(' ', '_')}={first!r}")
+    return first
 
 
-def distinct(table: pd.DataFrame, column: str, order: Sequence[str] = ()) -> list[str]:
-    """The values of a column: first those in `order`, then numbers by size, other texts as they occur."""
-    there = list(table[column].unique())
-    rest = [value for value in there if value not in order]
+def in_order(values: Iterable[Any], first: Iterable[Any] = CONTRAST_COLOURS) -> list[Any]:
+    """Values, each once: those that come first, then numbers by size, others as they occur."""
+    there, known = list(dict.fromkeys(values)), list(first)
+    others = [value for value in there if value not in known]
     with suppress(ValueError):
-        rest = sorted(rest, key=float)
-    return [value for value in order if value in there] + rest
+        others = sorted(others, key=float)
+    return [value for value in known if value in there] + others
 
 
-def ordered(table: pd.DataFrame, column: str, order: Iterable[str]) -> pd.DataFrame:
-    """The rows sorted by a column as :func:`distinct` does."""
-    ranks = {value: i for i, value in enumerate(distinct(table, column, tuple(order)))}
-    return table.sort_values(column, key=lambda values: values.map(ranks), kind="stable")
-
-
-def _example(column: str, values: Sequence[str]) -> str:
-    return f"{column.replace(' ', '_')}={values[0]!r}"
+def ordered(table: pd.DataFrame, first: Iterable[str], *columns: str) -> pd.DataFrame:
+    """The rows sorted by columns, in the order of :func:`in_order`."""
+    return table.sort_values([*columns], key=lambda values: values.map(in_order(values, first).index), kind="stable")

@@ -1,29 +1,25 @@
 """How the book's figures look, and the page that every figure is drawn on."""
 
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from math import inf
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.gridspec import SubplotSpec
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
-FOR, AGAINST, INK, FAINT = "#c0392b", "#2c5fa8", "#222222", "#8a8a8a"
-"""The house's colours: what speaks for, what speaks against, text, and what stays in the background."""
+from contrastlib.plotting.colours import FAINT, INK
 
 WIDTH = 7.4
 """Inches of a figure: the width of a page's column at 100 pixels an inch."""
-
-CONTRAST_COLOURS = {
-    "original": "#1f6f8b", "mean": "#56b4e9", "tempered 2": "#eda93b", "weighted": "#d55e00", "probability": "#cc79a7",
-    "tempered 0.5": "#98400c", "max": "#5a2a6e", "finer": "#009e73", "normalised": "#4d4d4d",
-}
-"""Colours of contrasts, told apart also by colour-blind readers; along the dial from mean to max they grow darker."""
 
 _LETTER = 0.61  # of the font's size: the width of a letter, on average
 
@@ -66,9 +62,8 @@ def page(rows: int = 1, *, width: float = WIDTH, gap: float = 0.05) -> BookFigur
 
 def fit(figure: Figure, ax: Axes, *, height: float = 0, aspect: float = 0, widest: float = inf) -> None:
     """Lay a finished page out so that a panel is `height` inches high, or `aspect` times as high as it is wide."""
-    engine, place = figure.get_layout_engine(), ax.get_subplotspec()
+    engine, place = figure.get_layout_engine(), place_of(ax)
     assert engine is not None
-    assert place is not None
     pictures = [one for one in figure.axes if one.images] if aspect else []
     for one in pictures:
         one.set_aspect("auto")  # fills its cell, so that its title stands above the cell
@@ -85,6 +80,13 @@ def fit(figure: Figure, ax: Axes, *, height: float = 0, aspect: float = 0, wides
     for one in pictures:
         one.set_aspect("equal")
     figure.set_layout_engine("none")  # saving it would lay it out again
+
+
+def place_of(ax: Axes) -> SubplotSpec:
+    """Where a panel stands on its page."""
+    place = ax.get_subplotspec()
+    assert place is not None
+    return place
 
 
 def columns_of(panels: int) -> int:
@@ -127,26 +129,20 @@ def fitted(text: str, inches: float, size: float = 8.5) -> str:
     return "\n".join(found)
 
 
-def colour_of(contrast: str) -> str:
-    """The colour of a contrast.
-
-    Args:
-        contrast: its name; one that the palette does not know is drawn like ``normalised``.
-
-    Returns:
-        a hexadecimal colour.
-    """
-    return CONTRAST_COLOURS.get(contrast, CONTRAST_COLOURS["normalised"])
+def write(ax: Axes, at: tuple[float, float], aside: tuple[float, float], text: str, *, across: str = "axes fraction",
+          down: str = "axes fraction", **options: Any) -> None:
+    """A text some points aside of a place, whose parts are shares of the axes or in data."""
+    ax.annotate(text, at, aside, xycoords=(across, down), textcoords="offset points", **options)
 
 
-def paler(colour: str, strength: float) -> str:
-    """A colour mixed with white, opaque; `strength` is the share of the colour."""
-    red, green, blue = (1 - strength * (1 - part) for part in to_rgb(colour))
-    return to_hex((red, green, blue))
+def key(label: str, colour: str, **look: Any) -> Line2D:
+    """A line of a legend."""
+    return Line2D([0, 1], [0, 0], label=label, color=colour, **look)
 
 
-def in_order(contrasts: Iterable[str]) -> list[str]:
-    """Contrasts, each once, in the order in which figures show them; those that the palette does not know come last."""
-    there = list(dict.fromkeys(contrasts))
-    known = [name for name in CONTRAST_COLOURS if name in there]
-    return known + [name for name in there if name not in known]
+def from_zero(ax: Axes, ticks: int = 5) -> None:
+    """A panel whose rows start at a line at zero, with at most so many round numbers below them."""
+    ax.axvline(0, color=INK, linewidth=0.7, zorder=1)
+    ax.spines["left"].set_visible(False)
+    ax.tick_params(axis="y", length=0)
+    ax.xaxis.set_major_locator(MaxNLocator(ticks, steps=[1, 2, 2.5, 5, 10]))
