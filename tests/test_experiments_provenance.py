@@ -219,7 +219,7 @@ def test_a_profile_names_methods_targets_and_layers_that_are_there(experiment, p
     assert set(setting.normalised) <= read
     assert set(setting.targets) <= {"t1", "t2"}
     assert Setting(**{name: tuple(value) if isinstance(value, list) else value
-                      for name, value in json.loads(json.dumps(setting.as_dict())).items()}) == setting
+                      for name, value in json.loads(json.dumps(vars(setting))).items()}) == setting
 
 
 @pytest.mark.parametrize(("field", "value", "says"), [

@@ -23,7 +23,7 @@ from contrastlib import data, experiments, models, tables
 from contrastlib.data import DataWarning, birds
 from contrastlib.experiments import Setting, by_name, provenance, runner
 from contrastlib.experiments.runner import ChangedRunError
-from contrastlib.experiments.shards import ShardWarning
+from contrastlib.experiments.selection import ShardWarning
 
 DOMINANCE = by_name("dominance")
 SMALL = Setting("birds_vgg", "drawn_birds", "hard", limit=12, layers=("features.27=grad_cam",), shard=5)

@@ -16,8 +16,7 @@ from torch import nn
 from contrastlib import data, models
 from contrastlib.data import DataWarning, ImageDataset, Problem, UnreadableImageError
 from contrastlib.experiments import selection
-from contrastlib.experiments.selection import CacheWarning, Predictions, predict, select
-from contrastlib.experiments.shards import ShardWarning
+from contrastlib.experiments.selection import CacheWarning, Predictions, ShardWarning, predict, select
 from contrastlib.models import Classifier
 
 ROOT = Path(__file__).parents[1]

@@ -47,8 +47,7 @@ THROUGH_ATTENTION = {"rollout": AttentionRollout(), "rollout relu": AttentionRol
 
 def measure(classifier: Classifier, batch: Batch, setting: Setting) -> Values:
     """For every target, method, block and contrast the four metrics of each image, (n, 4); NaN where there is none."""
-    with torch.no_grad():
-        logits = classifier(batch.images)
+    logits = classifier(batch.images).detach()
     found: Values = {}
     for target, (one, other) in best_two(logits, setting).items():
         regions = batch.bird, _telling(batch, one, other)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # torch takes seconds to import, which `--help` and `status` need not wait for
     import pandas as pd
@@ -63,10 +63,6 @@ class Setting:
             raise ValueError(f"a shard needs at least one image, got {self.shard}")
         if self.limit is not None and self.limit < 1:
             raise ValueError(f"the limit must be at least 1, got {self.limit}")
-
-    def as_dict(self) -> dict[str, Any]:
-        """The fields as JSON holds them."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
 
     @property
     def group(self) -> dict[str, str]:

@@ -30,8 +30,7 @@ COLUMNS = ("target", "contrast", "map")
 
 def measure(classifier: Classifier, batch: Batch, setting: Setting) -> Values:
     """For each target and contrast: the terms (n, 6); for each kind of map what :data:`OF_MAPS` names, (n, 6)."""
-    with torch.no_grad():
-        logits = classifier(batch.images)
+    logits = classifier(batch.images).detach()
     found: Values = {}
     for target, (one, _) in best_two(logits, setting).items():
         for name, score in CONTRASTS.items():

@@ -1,7 +1,6 @@
 """Beyond Tables 1 and 2: pixels are removed from one end of the map, more and more, whatever their sign."""
 
 from collections.abc import Iterator
-from typing import get_args
 
 import pandas as pd
 import torch
@@ -14,7 +13,7 @@ from contrastlib.models import Classifier
 
 SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 1.0)
 CONTRASTS = {"original": contrast.original, "weighted": contrast.weighted}
-ORDERS: tuple[perturbation.Order, ...] = get_args(perturbation.Order)
+ORDERS: tuple[perturbation.Order, ...] = ("highest", "lowest")
 BASELINE = "blur"
 COLUMNS = ("layer", "method", "target", "baseline", "removed", "contrast")
 

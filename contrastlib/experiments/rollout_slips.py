@@ -24,8 +24,7 @@ METRICS = ("correlation with the corrected map", "positive share on the bird")
 
 def measure(classifier: Classifier, batch: Batch, setting: Setting) -> Values:  # noqa: ARG001 - all take a setting
     """For each contrast, rectified or not, and slip: correlation and share on the bird, (n, 2), for the first class."""
-    with torch.no_grad():
-        target = classifier(batch.images).argmax(-1)
+    target = classifier(batch.images).argmax(-1)
     found: Values = {}
     for name, score in CONTRASTS.items():
         for rectified, slip, maps in _maps(classifier, batch.images, target, score):

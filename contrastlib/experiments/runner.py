@@ -19,7 +19,7 @@ from contrastlib import data, models, store, tables
 from contrastlib.data import VARIABLE, DataWarning, ImageDataset, Sample, describe
 from contrastlib.experiments import provenance, selection
 from contrastlib.experiments.experiment import Batch, Experiment, Setting, Values
-from contrastlib.experiments.shards import Shard, Shards
+from contrastlib.experiments.selection import Shard, Shards
 from contrastlib.models import Classifier
 
 # Called by the first process with what it does, how much of it is done and how much there is; 0 if nobody knows.
@@ -109,14 +109,14 @@ class _Run:
         chosen = self.chosen()
         self.tell("looking whether network, data and code are those of an earlier run", 0, 0)
         device = self.classifier.mean.device
-        about = {"experiment": self.experiment.name, "setting": self.setting.as_dict(),
+        about = {"experiment": self.experiment.name, "setting": vars(self.setting),
                  "network": selection.fingerprint(self.classifier), "data set": self.dataset.digest(),
                  "images": f"{len(chosen)} of {len(self.dataset)}",
                  "choice of images": store.digest([self.dataset.ids[i] for i in chosen]),
                  "code": provenance.digest(self.experiment.module),
                  "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
                  "torch": torch.__version__}
-        return _opened(self.folder, about, restart, accept), chosen
+        return _opened(self.folder, json.loads(json.dumps(about)), restart, accept), chosen
 
     def chosen(self) -> list[int]:
         """Positions in the data set, in its order."""

@@ -1,7 +1,8 @@
 r"""Which images are worth explaining: predictions of a whole data set, kept on disk, and rules that choose from them.
 
 A contrast between classes shows where a second class is in play. With :math:`p_{(k)}` the k-th largest of an image's
-probabilities, the rule ``p2>0.1`` takes the images with :math:`p_{(2)} > 0.1`.
+probabilities, the rule ``p2>0.1`` takes the images with :math:`p_{(2)} > 0.1`. Predictions, like whatever else is
+measured image by image, are computed shard by shard (:class:`Shards`); each is kept in a file that says what it is of.
 """
 
 import hashlib
@@ -9,23 +10,122 @@ import json
 import operator
 import re
 import tempfile
+import time
 import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from contrastlib import store
-from contrastlib.data import DataWarning, ImageDataset, Problem, Progress, Sample, cache_home, describe, tracked
+from contrastlib import data, store
+from contrastlib.data import ImageDataset, Problem, Sample
 from contrastlib.experiments import provenance
 from contrastlib.experiments.experiment import Values
-from contrastlib.experiments.shards import Shard, Shards
 from contrastlib.models import Classifier
 
 _SHARD = 128  # images whose logits are kept in one file
 _COMPARISONS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
+
+# --- the numbers of each image, shard by shard ------------------------------------------------------------------------
+
+# Numbers (n, M) of n images, from the prepared images and their positions in the data set.
+Measure = Callable[[list[Sample], list[int]], Values]
+
+
+class ShardWarning(UserWarning):
+    """A shard on disk is damaged, or of other images, and is computed again."""
+
+
+class Shard(NamedTuple):
+    """What came of some images.
+
+    Attributes:
+        values: numbers of the n images that could be read, (n, M) float32 each, by their cells.
+        problems: the images that could not be read.
+        seconds: that computing took.
+    """
+
+    values: Values
+    problems: list[Problem]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Shards:
+    """The shards of a data set.
+
+    Attributes:
+        folder: where their files lie.
+        key: digest of all that decides the numbers; a shard of another key is not taken.
+        dataset: prepared for the network.
+        parts: for each shard the positions of its images in the data set.
+    """
+
+    folder: Path
+    key: str
+    dataset: ImageDataset
+    parts: Sequence[Sequence[int]]
+
+    def file(self, number: int) -> Path:
+        """Where a shard lies."""
+        return self.folder / f"{number:06d}.safetensors"
+
+    def missing(self) -> list[int]:
+        """The shards that are not there; one that is damaged or of something else counts as missing, with a warning."""
+        found = []
+        for number in range(len(self.parts)):
+            try:
+                if self.file(number).exists():
+                    self.load(number)
+                    continue
+            except store.DamagedError as error:
+                warnings.warn(f"{error}: it is computed again", ShardWarning, stacklevel=2)
+            found.append(number)
+        return found
+
+    def compute(self, numbers: Sequence[int], measure: Measure, workers: int) -> Iterator[int]:
+        """Compute shards and keep them, while the next images are read; yields the number of each that is on disk."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        parts = [self.parts[number] for number in numbers]
+        for number, part, loaded in zip(numbers, parts, data.batches(self.dataset, parts, workers)):
+            start = time.perf_counter()
+            there = {i: sample for i, sample in zip(part, loaded) if isinstance(sample, Sample)}
+            values = measure(list(there.values()), list(there)) if there else {}
+            arrays = {"|".join(cells): table.detach().float().cpu().numpy() for cells, table in values.items()}
+            problems = [asdict(problem) for problem in loaded if isinstance(problem, Problem)]
+            about = self._about(number) | {"problems": problems, "seconds": time.perf_counter() - start}
+            store.save_arrays(self.file(number), arrays, about)
+            yield number
+
+    def load(self, number: int) -> Shard:
+        """A shard from its file.
+
+        Raises:
+            DamagedError: the file is cut short, or of something else.
+        """
+        arrays, about = store.load_arrays(self.file(number), **self._about(number))
+        values = {tuple(name.split("|")): torch.from_numpy(arrays[name]) for name in sorted(arrays)}
+        return Shard(values, [Problem(**problem) for problem in about["problems"]], about["seconds"])
+
+    def load_all(self) -> Shard:
+        """All shards, one after the other, as one."""
+        shards = [self.load(number) for number in range(len(self.parts))]
+        found: dict[tuple[str, ...], list[Tensor]] = {}
+        for shard in shards:
+            for cells, table in shard.values.items():
+                found.setdefault(cells, []).append(table)
+        return Shard({cells: torch.cat(tables) for cells, tables in found.items()},
+                     [problem for shard in shards for problem in shard.problems], sum(s.seconds for s in shards))
+
+    def _about(self, number: int) -> dict[str, Any]:
+        return {"key": self.key, "images": store.digest([self.dataset.ids[i] for i in self.parts[number]])}
+
+
+# --- predictions, and rules that choose from them ---------------------------------------------------------------------
 
 
 class CacheWarning(UserWarning):
@@ -149,7 +249,7 @@ def select(predictions: Predictions, rule: str) -> Selection:
 
 
 def predict(classifier: Classifier, dataset: ImageDataset, *, batch_size: int = 64, workers: int = 0,
-            cache: str | Path | None = "default", progress: Progress = False) -> Predictions:
+            cache: str | Path | None = "default", progress: data.Progress = False) -> Predictions:
     """The logits of every image, from disk if they were computed before.
 
     What is on disk counts only for the same tensors, architecture, preprocessing and data, and the same version of this
@@ -174,26 +274,27 @@ def predict(classifier: Classifier, dataset: ImageDataset, *, batch_size: int = 
     if not len(dataset):
         raise ValueError(f"{dataset.name} {dataset.split} has no images")
     check_classes(classifier, dataset)
-    weights, data = fingerprint(classifier), dataset.digest()
-    key = store.digest([weights, data, torch.__version__, provenance.digest("contrastlib.models.classifier")])
+    weights, content = fingerprint(classifier), dataset.digest()
+    key = store.digest([weights, content, torch.__version__, provenance.digest("contrastlib.models.classifier")])
     with tempfile.TemporaryDirectory() as spare:
-        home = cache_home() / "predictions" if cache == "default" else Path(cache or spare).expanduser()
+        home = data.cache_home() / "predictions" if cache == "default" else Path(cache or spare).expanduser()
         try:
             found = _logits(classifier, dataset, key, home / key[:40], batch_size, workers, progress)
         except OSError as error:
             warnings.warn(f"the predictions cannot be kept in {home}: {error}", CacheWarning, stacklevel=2)
             found = _logits(classifier, dataset, key, Path(spare), batch_size, workers, progress)
     if found.problems:
-        warnings.warn(f"{dataset.name} {dataset.split}: {describe(found.problems)}", DataWarning, stacklevel=2)
+        left_out = data.describe(found.problems)
+        warnings.warn(f"{dataset.name} {dataset.split}: {left_out}", data.DataWarning, stacklevel=2)
     bad = {problem.id for problem in found.problems}
     positions = tuple(i for i, name in enumerate(dataset.ids) if name not in bad)
     return Predictions(tuple(dataset.ids[i] for i in positions), torch.tensor(dataset.labels)[list(positions)],
                        found.values.get(("logits",), torch.empty(0, dataset.num_classes)),
-                       (*dataset.problems, *found.problems), weights, data, positions)
+                       (*dataset.problems, *found.problems), weights, content, positions)
 
 
 def _logits(classifier: Classifier, dataset: ImageDataset, key: str, folder: Path, batch_size: int, workers: int,
-            progress: Progress) -> Shard:
+            progress: data.Progress) -> Shard:
     """The logits of all images, from the folder or computed into it."""
     shards = Shards(folder, key, dataset.prepared(classifier.prepare),
                     [range(i, min(i + _SHARD, len(dataset))) for i in range(0, len(dataset), _SHARD)])
@@ -208,7 +309,7 @@ def _logits(classifier: Classifier, dataset: ImageDataset, key: str, folder: Pat
         return {("logits",): logits}
 
     missing = shards.missing()
-    for _ in zip(tracked(missing, progress, classifier.name), shards.compute(missing, measure, workers)):
+    for _ in zip(data.tracked(missing, progress, classifier.name), shards.compute(missing, measure, workers)):
         pass
     return shards.load_all()
 
