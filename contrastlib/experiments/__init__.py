@@ -10,13 +10,11 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from contrastlib.experiments.experiment import Experiment, Setting
+from contrastlib.experiments.experiment import Experiment, Rows, Setting
 from contrastlib.experiments.profiles import PROFILES
 from contrastlib.names import UnknownNameError, did_you_mean
 
 if TYPE_CHECKING:  # torch takes seconds to import, which `--help` and `status` need not wait for
-    import pandas as pd
-
     from contrastlib.data import ImageDataset
     from contrastlib.models import Classifier
 
@@ -43,7 +41,7 @@ def by_name(name: str) -> Experiment:
 
 
 def run(name: str, network: "str | Classifier", images: "str | ImageDataset", *, folder: str | Path | None = None,
-        **choices: Any) -> "pd.DataFrame":
+        **choices: Any) -> Rows:
     """Run an experiment, and give its rows.
 
     Args:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
 
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -21,7 +20,7 @@ from contrastlib.attribution import (
     linear_approximation,
 )
 from contrastlib.data.birds import CODES, SPECIES, telling_parts
-from contrastlib.experiments.experiment import Batch, Experiment, Setting, Values, best_two
+from contrastlib.experiments.experiment import Batch, Experiment, Rows, Setting, Values, best_two
 from contrastlib.models import Classifier
 
 CONTRASTS: dict[str, contrast.Contrast] = {"original": contrast.original, "weighted": contrast.weighted}
@@ -153,7 +152,7 @@ def _chance(bird: Tensor, telling: Tensor) -> Tensor:
     return torch.where(areas > 0, areas, torch.nan).float()
 
 
-def rows(values: Values) -> pd.DataFrame:
+def rows(values: Values) -> Rows:
     """Averages; ``original`` is compared with chance, ``weighted`` with ``original``, image by image."""
     columns: dict[evaluation.Cells, Tensor] = {}
     references: dict[evaluation.Cells, Tensor] = {}

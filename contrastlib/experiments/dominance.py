@@ -3,12 +3,11 @@
 import math
 from itertools import pairwise
 
-import pandas as pd
 import torch
 from torch import Tensor
 
 from contrastlib import contrast, evaluation, relevance
-from contrastlib.experiments.experiment import Batch, Experiment, Setting, Values
+from contrastlib.experiments.experiment import Batch, Experiment, Rows, Setting, Values
 from contrastlib.experiments.masking import METHODS, layers_and_methods
 from contrastlib.models import Classifier
 
@@ -29,20 +28,17 @@ def measure(classifier: Classifier, batch: Batch, setting: Setting) -> Values:
     original, weighted, probability = (
         maps.combine(score, target) for score in (contrast.original, contrast.weighted, contrast.probability))
     normalised = maps.combine(contrast.weighted, target, normalised=True)
+    others, alone = (maps.double().flatten(1).norm(dim=1)[:, None] for maps in (weighted - original, original))
     found = [
         relevance.correlation(original, weighted), relevance.correlation(probability, weighted),
         relevance.correlation(normalised, weighted), relevance.correlation(normalised, original),
-        _norm(weighted - original) / _norm(original),
+        others / alone,
         relevance.positive_share(original), relevance.positive_share(weighted)]
     log_odds = contrast.weighted(maps.logits, target)[:, None]
     return {LOG_ODDS: log_odds.float(), FOUND: torch.cat(found, dim=1).float()}
 
 
-def _norm(maps: Tensor) -> Tensor:
-    return maps.double().flatten(1).norm(dim=1)[:, None]
-
-
-def rows(values: Values) -> pd.DataFrame:
+def rows(values: Values) -> Rows:
     """Averages with intervals, bin by bin and over all images; a map that is constant has no correlation."""
     log_odds, found = values[LOG_ODDS][:, 0], values[FOUND]
     columns: dict[evaluation.Cells, Tensor] = {}

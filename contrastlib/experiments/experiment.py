@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:  # torch takes seconds to import, which `--help` and `status` need not wait for
     import pandas as pd
@@ -13,8 +13,8 @@ if TYPE_CHECKING:  # torch takes seconds to import, which `--help` and `status` 
 # Numbers (n, M), one row for each image, by what they are: the cells of their row in the table.
 Values = dict[tuple[str, ...], "Tensor"]
 
-# The columns that tell runs apart in every table.
-GROUP = ("classifier", "data set", "split", "images", "precision")
+# The table that they become.
+Rows: TypeAlias = "pd.DataFrame"
 
 
 @dataclass(frozen=True)
@@ -103,15 +103,13 @@ class Experiment:
         about: what it reproduces, in a line.
         measure: numbers for each image of a batch.
         rows: the table of all images' numbers.
-        group: columns that tell runs apart.
         wants_parts: whether batches come with their parts, for which drawn birds are drawn a second time.
     """
 
     name: str
     about: str
     measure: "Callable[[Classifier, Batch, Setting], Values]"
-    rows: "Callable[[Values], pd.DataFrame]"
-    group: tuple[str, ...] = GROUP
+    rows: Callable[[Values], Rows]
     wants_parts: bool = False
 
     @property

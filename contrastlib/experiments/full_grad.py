@@ -2,13 +2,12 @@
 
 from typing import Any
 
-import pandas as pd
 import torch
 from torch import Tensor
 
 from contrastlib import contrast, evaluation, published, relevance
 from contrastlib.attribution import FullGradTerms, full_grad, grad_cam
-from contrastlib.experiments.experiment import Batch, Experiment, Setting, Values, best_two
+from contrastlib.experiments.experiment import Batch, Experiment, Rows, Setting, Values, best_two
 from contrastlib.models import Classifier
 
 CONTRASTS = {"original": contrast.original, "weighted": contrast.weighted}
@@ -60,7 +59,7 @@ def _of_map(maps: Tensor, bird: Tensor) -> Tensor:
                         evaluation.share_inside(maps, bird), wrong], dim=1).float()
 
 
-def rows(values: Values) -> pd.DataFrame:
+def rows(values: Values) -> Rows:
     """Averages; of the residual the largest. ``weighted`` is compared with ``original``, image by image."""
     columns = {(*cells, metric): table[:, m] for cells, table in values.items()
                for m, metric in enumerate(OF_TERMS if cells[-1] == TERMS else OF_MAPS)}

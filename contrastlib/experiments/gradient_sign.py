@@ -1,9 +1,7 @@
 """Figures 1 and 7: images are pushed along the sign of the gradient; what happens to p_t, accuracy and y_t?"""
 
-import pandas as pd
-
 from contrastlib import contrast, evaluation, perturbation
-from contrastlib.experiments.experiment import Batch, Experiment, Setting, Values
+from contrastlib.experiments.experiment import Batch, Experiment, Rows, Setting, Values
 from contrastlib.models import Classifier
 
 CONTRASTS = {
@@ -22,7 +20,7 @@ def measure(classifier: Classifier, batch: Batch, setting: Setting) -> Values:  
     return {cells: evaluation.outcome(y, batch.labels) for cells, y in logits.items()}
 
 
-def rows(values: Values) -> pd.DataFrame:
+def rows(values: Values) -> Rows:
     """Averages before, and of the changes; each contrast is compared with ``original`` image by image."""
     before = values[BEFORE].double()
     changes = {cells: after.double() - before for cells, after in values.items() if cells != BEFORE}

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from contrastlib import evaluation, tables
-from contrastlib.experiments.experiment import Batch, Experiment, Setting, Values
+from contrastlib.experiments.experiment import Batch, Experiment, Rows, Setting, Values
 from contrastlib.models import Classifier
 
 BINS = 24
@@ -43,7 +43,7 @@ def ranks(classes: int) -> range | list[int]:
     return [*range(50), *range(50, 950, 20), *range(950, 1000)] if classes == 1000 else range(classes)
 
 
-def rows(values: Values) -> pd.DataFrame:
+def rows(values: Values) -> Rows:
     """The second-degree fit with intervals over images, bins of equally many points, and ratios of norms."""
     logits, norms = values[POINTS].double().chunk(2, dim=1)
     found = pd.DataFrame([*_fit(logits, norms), *_bins(logits.flatten(), norms.flatten())],

@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator
 
-import pandas as pd
 import torch
 from torch import Tensor
 
 from contrastlib import contrast, perturbation, published
 from contrastlib.attribution import grad_cam, linear_approximation, xgrad_cam
 from contrastlib.evaluation import relative_probability, summarise
-from contrastlib.experiments.experiment import GROUP, Batch, Experiment, Setting, Values, best_two
+from contrastlib.experiments.experiment import Batch, Experiment, Rows, Setting, Values, best_two
 from contrastlib.models import Classifier
 
 METHODS = {"linear_approximation": linear_approximation, "grad_cam": grad_cam, "xgrad_cam": xgrad_cam}
@@ -70,7 +69,7 @@ def layers_and_methods(setting: Setting, classifier: Classifier) -> Iterator[tup
             yield layer, method
 
 
-def rows(values: Values) -> pd.DataFrame:
+def rows(values: Values) -> Rows:
     """Averages; ``weighted`` and ``probability`` are compared with ``original`` image by image."""
     relative, kept = ({cells: both[:, i] for cells, both in values.items()} for i in range(2))
     table = summarise(relative, COLUMNS, compare="contrast", to="original")
@@ -78,5 +77,4 @@ def rows(values: Values) -> pd.DataFrame:
     return table
 
 
-EXPERIMENT = Experiment("masking", "Tables 1 and 2: keeping only the positive or the negative pixels", measure, rows,
-                        (*GROUP, "layer"))
+EXPERIMENT = Experiment("masking", "Tables 1 and 2: keeping only the positive or the negative pixels", measure, rows)

@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator
 
-import pandas as pd
 import torch
 from torch import Tensor
 
 from contrastlib import contrast, evaluation, perturbation, relevance
-from contrastlib.experiments.experiment import GROUP, Batch, Experiment, Setting, Values, best_two
+from contrastlib.experiments.experiment import Batch, Experiment, Rows, Setting, Values, best_two
 from contrastlib.experiments.masking import METHODS, layers_and_methods
 from contrastlib.models import Classifier
 
@@ -49,7 +48,7 @@ def explained(classifier: Classifier, images: Tensor, target: Tensor, layer: str
         yield "normalised", relevance.upsample(coarse, (images.shape[-2], images.shape[-1]))
 
 
-def rows(values: Values) -> pd.DataFrame:
+def rows(values: Values) -> Rows:
     """Averages at each share and of the area; each contrast is compared with ``original`` image by image."""
     columns: dict[evaluation.Cells, Tensor] = {}
     for cells, curve in ((cells, table.double()) for cells, table in values.items()):
@@ -58,5 +57,4 @@ def rows(values: Values) -> pd.DataFrame:
     return evaluation.summarise(columns, (*COLUMNS, "share"), compare="contrast", to="original")
 
 
-EXPERIMENT = Experiment("masking-curves", "beyond Tables 1 and 2: removing 0 to 100 % from either end", measure, rows,
-                        (*GROUP, "layer"))
+EXPERIMENT = Experiment("masking-curves", "beyond Tables 1 and 2: removing 0 to 100 % from either end", measure, rows)

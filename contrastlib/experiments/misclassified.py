@@ -4,13 +4,12 @@ import hashlib
 import itertools
 from typing import NamedTuple
 
-import pandas as pd
 import torch
 from torch import Tensor
 
 from contrastlib import contrast, evaluation, perturbation, relevance
 from contrastlib.data.birds import SECOND
-from contrastlib.experiments.experiment import GROUP, Batch, Experiment, Setting, Values
+from contrastlib.experiments.experiment import Batch, Experiment, Rows, Setting, Values
 from contrastlib.experiments.masking import METHODS, layers_and_methods
 from contrastlib.models import Classifier
 
@@ -145,7 +144,7 @@ def _margin(logits: Tensor, cases: Cases) -> Tensor:
     return contrast.original(logits, cases.target) - contrast.original(logits, cases.foil)
 
 
-def rows(values: Values) -> pd.DataFrame:
+def rows(values: Values) -> Rows:
     """Averages over the images of each kind; maps are compared with ``random`` and ``original``, image by image.
 
     The rows of ``before`` say what holds while nothing is masked, that of ``chance`` what a map gets by chance.
@@ -178,4 +177,4 @@ def _metrics(own: dict[str, Tensor], image: Tensor) -> dict[str, dict[tuple[str,
 
 EXPERIMENT = Experiment(
     "misclassified", "beyond the papers: does a wrong prediction turn right when what is blamed for it is masked?",
-    measure, rows, (*GROUP, "layer"), wants_parts=True)
+    measure, rows, wants_parts=True)

@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator
 
-import pandas as pd
 import torch
 from torch import Tensor
 
 from contrastlib import contrast, evaluation, published, relevance
 from contrastlib.attribution import AttentionRollout, attentions
-from contrastlib.experiments.experiment import Batch, Experiment, Setting, Values
+from contrastlib.experiments.experiment import Batch, Experiment, Rows, Setting, Values
 from contrastlib.models import Classifier
 
 CORRECTED, AS_PUBLISHED = "corrected", "as published"
@@ -53,7 +52,7 @@ def _maps(classifier: Classifier, images: Tensor, target: Tensor, score: contras
         yield rectified, "scaled", AttentionRollout(relu=relu).rollout(own)
 
 
-def rows(values: Values) -> pd.DataFrame:
+def rows(values: Values) -> Rows:
     """Averages; every slip is compared with the corrected map, image by image."""
     columns = {(*cells, metric): numbers[:, m] for m, metric in enumerate(METRICS) for cells, numbers in values.items()}
     return evaluation.summarise(columns, (*COLUMNS, "metric"), compare="slip", to=CORRECTED)

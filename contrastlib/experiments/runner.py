@@ -16,11 +16,8 @@ from torch import Tensor, nn
 from torch.distributed.rendezvous import rendezvous
 
 from contrastlib import data, models, store, tables
-from contrastlib.data import VARIABLE, DataWarning, ImageDataset, Sample, describe
 from contrastlib.experiments import provenance, selection
-from contrastlib.experiments.experiment import Batch, Experiment, Setting, Values
-from contrastlib.experiments.selection import Shard, Shards
-from contrastlib.models import Classifier
+from contrastlib.experiments.experiment import Batch, Experiment, Rows, Setting, Values
 
 # Called by the first process with what it does, how much of it is done and how much there is; 0 if nobody knows.
 Report = Callable[[str, int, int], None]
@@ -35,10 +32,10 @@ class ChangedRunError(ValueError):
     """A folder holds another run, or one of a changed network, data set, setting or code; says what differs."""
 
 
-def run(experiment: Experiment, setting: Setting, folder: str | Path, *, classifier: Classifier | None = None,
-        dataset: ImageDataset | None = None, root: str | None = None, device: str | None = None, workers: int = 2,
+def run(experiment: Experiment, setting: Setting, folder: str | Path, *, classifier: models.Classifier | None = None,
+        dataset: data.ImageDataset | None = None, root: str | None = None, device: str | None = None, workers: int = 2,
         tables: Sequence[str | Path] = (), restart: bool = False, accept: bool = False,
-        report: Report | None = None) -> pd.DataFrame:
+        report: Report | None = None) -> Rows:
     """Run an experiment to its end, or from where it was interrupted.
 
     Args:
@@ -72,21 +69,21 @@ def run(experiment: Experiment, setting: Setting, folder: str | Path, *, classif
     work = _Run(experiment, setting, Path(folder), classifier, dataset, workers, tell)
     record, chosen = here.from_first(lambda: work.open(restart, accept), "to open the run")
     parts = [chosen[i:i + setting.shard] for i in range(0, len(chosen), setting.shard)]
-    shards = Shards(work.folder / SHARDS, record["key"], dataset.prepared(classifier.prepare), parts)
+    shards = selection.Shards(work.folder / SHARDS, record["key"], dataset.prepared(classifier.prepare), parts)
     missing = here.from_first(shards.missing, "to look for what is there")
     work.compute(shards, missing, missing[here.rank::here.count])
     here.wait(f"to compute its share of {len(missing)} shards")
     return work.table(shards.load_all(), record, tables, here.count) if here.rank == 0 else pd.DataFrame()
 
 
-def load_classifier(setting: Setting, dataset: ImageDataset, device: torch.device) -> Classifier:
+def load_classifier(setting: Setting, dataset: data.ImageDataset, device: torch.device) -> models.Classifier:
     """The classifier of a setting, in evaluation mode, frozen, in the memory layout that is quicker."""
     stated = {"crop": setting.crop, "input_size": setting.input_size}
     options: dict[str, Any] = {name: value for name, value in stated.items() if value is not None}
     weights = None if setting.weights == "none" else setting.weights
     if weights is None or Path(weights).suffix:
         options["class_names"] = dataset.class_names
-    in_data = Path(os.environ.get(VARIABLE, "")).expanduser() / setting.weights
+    in_data = Path(os.environ.get(data.VARIABLE, "")).expanduser() / setting.weights
     if in_data.is_file() and not Path(setting.weights).exists():
         weights = str(in_data)
     classifier = models.load(setting.model, weights=weights, device=device, **options).requires_grad_(False)
@@ -99,8 +96,8 @@ class _Run:
     experiment: Experiment
     setting: Setting
     folder: Path
-    classifier: Classifier
-    dataset: ImageDataset
+    classifier: models.Classifier
+    dataset: data.ImageDataset
     workers: int
     tell: Report
 
@@ -133,7 +130,7 @@ class _Run:
         limit = min(self.setting.limit or len(positions), len(positions))
         return [positions[i * len(positions) // limit] for i in range(limit)]
 
-    def compute(self, shards: Shards, missing: Sequence[int], mine: Sequence[int]) -> None:
+    def compute(self, shards: selection.Shards, missing: Sequence[int], mine: Sequence[int]) -> None:
         """This process's share of the missing shards."""
         if self.setting.compiled:
             # Shards of another length, of which there is one at most, would compile everything again.
@@ -144,7 +141,7 @@ class _Run:
             done = sum(len(part) for number, part in enumerate(shards.parts) if shards.file(number).exists())
             self.tell(self.experiment.name, done, total)
 
-    def measure(self, samples: list[Sample], positions: list[int]) -> Values:
+    def measure(self, samples: list[data.Sample], positions: list[int]) -> Values:
         """The experiment's numbers of some images."""
         device = self.classifier.mean.device
         images = torch.stack([sample.image for sample in samples]).to(device)
@@ -170,14 +167,14 @@ class _Run:
                              f"resizes or crops them to {to}: take a classifier for {at} pixels, and no --crop")
         return found.to(self.classifier.mean.device)
 
-    def table(self, found: Shard, record: dict[str, Any], files: Sequence[str | Path], processes: int) -> pd.DataFrame:
+    def table(self, found: selection.Shard, record: dict[str, Any], files: Sequence[str | Path], processes: int) -> Rows:
         """The rows, which are also put into files."""
         if not found.values:
-            raise ValueError(f"no image can be read: {describe(found.problems)}")
+            raise ValueError(f"no image can be read: {data.describe(found.problems)}")
         images = len(next(iter(found.values.values())))
         if found.problems:
             warnings.warn(f"{self.dataset.name}: {len(found.problems)} of {images + len(found.problems)} images cannot "
-                          "be read and are left out", DataWarning, stacklevel=3)
+                          "be read and are left out", data.DataWarning, stacklevel=3)
         rows = self.experiment.rows(found.values)
         # "test" may have been asked for where it is called "val".
         group = {"classifier": self.classifier.name, "data set": self.dataset.name, **self.setting.group,
@@ -193,7 +190,7 @@ class _Run:
             images_per_second=float(f"{images / found.seconds:.3g}"), setting=about["setting"],
             accepted_changes=record["accepted"])
         for file in (self.folder / ROWS, *files) if len(rows) else ():
-            tables.save(file, rows, self.experiment.group, made)
+            tables.save(file, rows, [name for name in tables.RUN if name in rows], made)
         return rows
 
 

@@ -7,7 +7,6 @@ measured image by image, are computed shard by shard (:class:`Shards`); each is 
 
 import hashlib
 import json
-import operator
 import re
 import tempfile
 import time
@@ -22,18 +21,17 @@ import torch
 from torch import Tensor
 
 from contrastlib import data, store
-from contrastlib.data import ImageDataset, Problem, Sample
 from contrastlib.experiments import provenance
 from contrastlib.experiments.experiment import Values
 from contrastlib.models import Classifier
 
 _SHARD = 128  # images whose logits are kept in one file
-_COMPARISONS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
+_COMPARISONS = {">": torch.gt, ">=": torch.ge, "<": torch.lt, "<=": torch.le}
 
 # --- the numbers of each image, shard by shard ------------------------------------------------------------------------
 
 # Numbers (n, M) of n images, from the prepared images and their positions in the data set.
-Measure = Callable[[list[Sample], list[int]], Values]
+Measure = Callable[[list[data.Sample], list[int]], Values]
 
 
 class ShardWarning(UserWarning):
@@ -50,7 +48,7 @@ class Shard(NamedTuple):
     """
 
     values: Values
-    problems: list[Problem]
+    problems: list[data.Problem]
     seconds: float
 
 
@@ -67,7 +65,7 @@ class Shards:
 
     folder: Path
     key: str
-    dataset: ImageDataset
+    dataset: data.ImageDataset
     parts: Sequence[Sequence[int]]
 
     def file(self, number: int) -> Path:
@@ -93,10 +91,10 @@ class Shards:
         parts = [self.parts[number] for number in numbers]
         for number, part, loaded in zip(numbers, parts, data.batches(self.dataset, parts, workers)):
             start = time.perf_counter()
-            there = {i: sample for i, sample in zip(part, loaded) if isinstance(sample, Sample)}
+            there = {i: sample for i, sample in zip(part, loaded) if isinstance(sample, data.Sample)}
             values = measure(list(there.values()), list(there)) if there else {}
             arrays = {"|".join(cells): table.detach().float().cpu().numpy() for cells, table in values.items()}
-            problems = [asdict(problem) for problem in loaded if isinstance(problem, Problem)]
+            problems = [asdict(problem) for problem in loaded if isinstance(problem, data.Problem)]
             about = self._about(number) | {"problems": problems, "seconds": time.perf_counter() - start}
             store.save_arrays(self.file(number), arrays, about)
             yield number
@@ -109,7 +107,7 @@ class Shards:
         """
         arrays, about = store.load_arrays(self.file(number), **self._about(number))
         values = {tuple(name.split("|")): torch.from_numpy(arrays[name]) for name in sorted(arrays)}
-        return Shard(values, [Problem(**problem) for problem in about["problems"]], about["seconds"])
+        return Shard(values, [data.Problem(**problem) for problem in about["problems"]], about["seconds"])
 
     def load_all(self) -> Shard:
         """All shards, one after the other, as one."""
@@ -149,7 +147,7 @@ class Predictions:
     ids: tuple[str, ...]
     labels: Tensor
     logits: Tensor
-    unreadable: tuple[Problem, ...] = ()
+    unreadable: tuple[data.Problem, ...] = ()
     weights_digest: str = ""
     data_digest: str = ""
     positions: tuple[int, ...] = ()
@@ -248,7 +246,7 @@ def select(predictions: Predictions, rule: str) -> Selection:
                      predictions.correct[chosen].double().mean().item())
 
 
-def predict(classifier: Classifier, dataset: ImageDataset, *, batch_size: int = 64, workers: int = 0,
+def predict(classifier: Classifier, dataset: data.ImageDataset, *, batch_size: int = 64, workers: int = 0,
             cache: str | Path | None = "default", progress: data.Progress = False) -> Predictions:
     """The logits of every image, from disk if they were computed before.
 
@@ -293,14 +291,14 @@ def predict(classifier: Classifier, dataset: ImageDataset, *, batch_size: int = 
                        (*dataset.problems, *found.problems), weights, content, positions)
 
 
-def _logits(classifier: Classifier, dataset: ImageDataset, key: str, folder: Path, batch_size: int, workers: int,
+def _logits(classifier: Classifier, dataset: data.ImageDataset, key: str, folder: Path, batch_size: int, workers: int,
             progress: data.Progress) -> Shard:
     """The logits of all images, from the folder or computed into it."""
     shards = Shards(folder, key, dataset.prepared(classifier.prepare),
                     [range(i, min(i + _SHARD, len(dataset))) for i in range(0, len(dataset), _SHARD)])
 
     @torch.no_grad()
-    def measure(samples: list[Sample], _positions: list[int]) -> Values:
+    def measure(samples: list[data.Sample], _positions: list[int]) -> Values:
         images = torch.stack([sample.image for sample in samples])
         logits = torch.cat([classifier(part.to(classifier.mean.device)) for part in images.split(batch_size)]).float()
         for row, sample in zip(logits.cpu(), samples):
@@ -314,7 +312,7 @@ def _logits(classifier: Classifier, dataset: ImageDataset, key: str, folder: Pat
     return shards.load_all()
 
 
-def check_classes(classifier: Classifier, dataset: ImageDataset) -> None:
+def check_classes(classifier: Classifier, dataset: data.ImageDataset) -> None:
     """Raise a ValueError where a network has other classes than a data set."""
     if classifier.num_classes != dataset.num_classes:
         advice = ("see its with_imagenet_labels()" if hasattr(dataset, "with_imagenet_labels") else
