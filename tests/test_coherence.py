@@ -33,6 +33,13 @@ def values(classifier, batch):
     return coherence.measure(classifier, batch, SETTING)
 
 
+@pytest.fixture(scope="module")
+def of_one_pass(classifier, batch):
+    """All maps of the targets 0 to N - 1, by contrast, method and block."""
+    return {(score, method, block): found for score, how in coherence.CONTRASTS.items()
+            for method, block, found in coherence.all_maps(classifier, batch.images, torch.arange(N), how)}
+
+
 def test_every_method_has_every_block_and_contrast(values):
     found = set(values)
     methods = [*coherence.PLACES, *coherence.THROUGH_ATTENTION, "full_grad"]
@@ -52,12 +59,11 @@ def test_every_method_has_every_block_and_contrast(values):
     ("grad_cam attention", "blocks.1.attn", grad_cam), ("linear_approximation", "blocks.1", linear_approximation),
     ("linear_approximation norm1", "blocks.1.norm1", linear_approximation)])
 @pytest.mark.parametrize("score", coherence.CONTRASTS)
-def test_maps_of_one_pass_are_those_of_the_library(classifier, batch, method, layer, rule, score):
-    target = torch.arange(N)
+def test_maps_of_one_pass_are_those_of_the_library(classifier, batch, of_one_pass, method, layer, rule, score):
     how = coherence.CONTRASTS[score]
-    found = {(name, block): maps for name, block, maps in coherence.all_maps(classifier, batch.images, target, how)}
-    direct = rule(classifier, batch.images, target, how, layer=layer, upsample=False)
-    torch.testing.assert_close(found[method, "1"], direct, rtol=1e-4, atol=1e-5 * direct.abs().max().item())
+    direct = rule(classifier, batch.images, torch.arange(N), how, layer=layer, upsample=False)
+    atol = 1e-5 * direct.abs().max().item()
+    torch.testing.assert_close(of_one_pass[score, method, "1"], direct, rtol=1e-4, atol=atol)
 
 
 def test_the_numbers_are_those_of_the_maps(classifier, batch, values):

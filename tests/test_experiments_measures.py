@@ -240,11 +240,11 @@ def normalised_plainly(method: str, classifier: Classifier, i: int, t: int) -> T
 
 def curve(classifier: Classifier, i: int, pixels: list[int], pair: tuple[int, int]) -> list[float]:
     """Relative probability of one image while pixels disappear in this order."""
-    image, along = BATCH.images[i], []
+    image, blurred, along = BATCH.images[i], perturbation.blur(BATCH.images)[i], []
     for share in masking_curves.SHARES:
         left = image.clone()
         for place in pixels[:int(share * 64 + 0.5)]:
-            left[:, place // 8, place % 8] = perturbation.blur(BATCH.images)[i, :, place // 8, place % 8]
+            left[:, place // 8, place % 8] = blurred[:, place // 8, place % 8]
         along.append(relative(logits(classifier, left[None])[0], *pair))
     return along
 

@@ -223,7 +223,7 @@ def test_a_profile_names_methods_targets_and_layers_that_are_there(experiment, p
 
 
 @pytest.mark.parametrize(("field", "value", "says"), [
-    ("precision", "float16", "float32 or bfloat16, got 'float16'"), ("shard", 0, "at least one image, got 0"),
+    ("precision", "float16", "float32 or bfloat16, got 'float16'"), ("shard", 0, "shard must be at least 1, got 0"),
     ("limit", 0, "at least 1, got 0"),
 ])
 def test_settings_that_are_none(field, value, says):

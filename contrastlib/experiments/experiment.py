@@ -59,10 +59,9 @@ class Setting:
     def __post_init__(self) -> None:
         if self.precision not in ("float32", "bfloat16"):
             raise ValueError(f"precision must be float32 or bfloat16, got {self.precision!r}")
-        if self.shard < 1:
-            raise ValueError(f"a shard needs at least one image, got {self.shard}")
-        if self.limit is not None and self.limit < 1:
-            raise ValueError(f"the limit must be at least 1, got {self.limit}")
+        for name, images in (("shard", self.shard), ("limit", self.limit)):
+            if images is not None and images < 1:
+                raise ValueError(f"the {name} must be at least 1, got {images}")
 
     @property
     def group(self) -> dict[str, str]:

@@ -82,8 +82,7 @@ def _fit(logits: Tensor, norms: Tensor) -> list[tuple[object, ...]]:
 
 
 def _bins(logits: Tensor, norms: Tensor) -> list[tuple[object, ...]]:
-    ends = torch.tensor([0.1, 0.9], dtype=norms.dtype)
-    parts = logits.argsort(stable=True).tensor_split(min(BINS, len(logits)))
+    parts, ends = logits.argsort(stable=True).tensor_split(min(BINS, len(logits))), norms.new_tensor([0.1, 0.9])
     return [("bin", "", f"{logits[part].mean().item():.6g}", norms[part].mean().item(),
              *norms[part].quantile(ends).tolist(), len(part)) for part in parts]
 

@@ -74,8 +74,7 @@ def _home(module: str, name: str) -> str:
 
 @cache
 def _source(module: str) -> str:
-    path = _path(module)
-    return path.read_text(encoding="utf8") if path else ""
+    return path.read_text(encoding="utf8") if (path := _path(module)) else ""
 
 
 @cache

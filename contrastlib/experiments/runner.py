@@ -78,8 +78,7 @@ def run(experiment: Experiment, setting: Setting, folder: str | Path, *, classif
 
 def load_classifier(setting: Setting, dataset: data.ImageDataset, device: torch.device) -> models.Classifier:
     """The classifier of a setting, in evaluation mode, frozen, in the memory layout that is quicker."""
-    stated = {"crop": setting.crop, "input_size": setting.input_size}
-    options: dict[str, Any] = {name: value for name, value in stated.items() if value is not None}
+    options = {name: vars(setting)[name] for name in ("crop", "input_size") if vars(setting)[name] is not None}
     weights = None if setting.weights == "none" else setting.weights
     if weights is None or Path(weights).suffix:
         options["class_names"] = dataset.class_names
@@ -167,7 +166,7 @@ class _Run:
                              f"resizes or crops them to {to}: take a classifier for {at} pixels, and no --crop")
         return found.to(self.classifier.mean.device)
 
-    def table(self, found: selection.Shard, record: dict[str, Any], files: Sequence[str | Path], processes: int) -> Rows:
+    def table(self, found: selection.Shard, record: dict[str, Any], files: Sequence[str | Path], count: int) -> Rows:
         """The rows, which are also put into files."""
         if not found.values:
             raise ValueError(f"no image can be read: {data.describe(found.problems)}")
@@ -186,7 +185,7 @@ class _Run:
             date=time.strftime("%Y-%m-%d", time.gmtime()), module=self.experiment.module, code=about["code"],
             weights=weights.digest, source=weights.source.rsplit("/", 1)[-1], classifier=about["network"],
             data=about["data set"], images=images, left_out=len(found.problems), device=about["device"],
-            threads=torch.get_num_threads(), processes=processes, seconds=round(found.seconds, 1),
+            threads=torch.get_num_threads(), processes=count, seconds=round(found.seconds, 1),
             images_per_second=float(f"{images / found.seconds:.3g}"), setting=about["setting"],
             accepted_changes=record["accepted"])
         for file in (self.folder / ROWS, *files) if len(rows) else ():

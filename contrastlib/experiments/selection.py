@@ -112,12 +112,9 @@ class Shards:
     def load_all(self) -> Shard:
         """All shards, one after the other, as one."""
         shards = [self.load(number) for number in range(len(self.parts))]
-        found: dict[tuple[str, ...], list[Tensor]] = {}
-        for shard in shards:
-            for cells, table in shard.values.items():
-                found.setdefault(cells, []).append(table)
-        return Shard({cells: torch.cat(tables) for cells, tables in found.items()},
-                     [problem for shard in shards for problem in shard.problems], sum(s.seconds for s in shards))
+        names = dict.fromkeys(cells for shard in shards for cells in shard.values)
+        values = {cells: torch.cat([s.values[cells] for s in shards if cells in s.values]) for cells in names}
+        return Shard(values, [problem for s in shards for problem in s.problems], sum(s.seconds for s in shards))
 
     def _about(self, number: int) -> dict[str, Any]:
         return {"key": self.key, "images": store.digest([self.dataset.ids[i] for i in self.parts[number]])}
