@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from contrastlib.attribution.base import BaseAttribution, Target, as_target, at_least_float32, check_images, followed
+from contrastlib.attribution.base import BaseAttribution, Place, Target, as_target, at_least_float32, follow, forward
 from contrastlib.contrast import Contrast, original
 from contrastlib.models import Classifier, Layout
 
@@ -99,10 +99,8 @@ class AttentionAttribution(BaseAttribution):
         with torch.autocast(found.logits.device.type, enabled=False):
             return through_layers(found, self.matrices(found), from_block)
 
-    def _maps(self, classifier: Classifier, images: Tensor, classes: Tensor, contrast: Contrast,
-              layer: str | nn.Module | None) -> Tensor:
-        del layer  # all layers are read
-        return self.from_attentions(attentions(classifier, images, classes, contrast))
+    def _maps(self, classifier: Classifier, images: Tensor, target: Tensor, contrast: Contrast, _: Place) -> Tensor:
+        return self.from_attentions(attentions(classifier, images, target, contrast))
 
 
 def through_layers(found: Attentions, matrices: Sequence[Tensor], from_block: int = 0) -> Tensor:
@@ -194,34 +192,28 @@ class AttentionRollout(AttentionAttribution):
     def unnormalised(self, found: Attentions) -> list[Tensor]:
         """The matrix (A + I) / 2 of each layer, before its rows are normalised; as :meth:`matrices`."""
         fused = [self._fused(p, g, found.prefix) for p, g in zip(found.probabilities, found.gradients)]
-        if self.scaled:
-            scale = _scale(fused)
+        if self.scaled:  # by the largest sum of absolute values in a row of any layer, unless nothing moves the score
+            largest = torch.stack([matrix.abs().sum(-1).amax(-1) for matrix in fused]).amax(0)
+            scale = torch.where(largest > 0, largest, 1)[:, None, None]
             fused = [matrix / scale for matrix in fused]
-        identity = torch.eye(fused[0].shape[-1], dtype=fused[0].dtype, device=fused[0].device)
-        return [(matrix + identity) / 2 for matrix in fused]
+        return [(matrix + _identity(matrix)) / 2 for matrix in fused]
 
     def _fused(self, probabilities: Tensor, gradient: Tensor, prefix: int) -> Tensor:
-        weighted = probabilities * gradient
-        matrix = _FUSE[self.fusion](weighted, 1)
-        if self.relu:
-            matrix = matrix.relu()
+        """The heads as one matrix (N, L, L), without its smallest entries and those that tie with the last of them."""
+        matrix = _FUSE[self.fusion](probabilities * gradient, 1)
+        matrix = matrix.relu() if self.relu else matrix
         count = int(self.discard * matrix[0].numel())
-        return _without_smallest(matrix, count, keep_first=prefix > 0) if count else matrix
+        if not count:
+            return matrix
+        size = matrix.abs().flatten(1)
+        small = (size <= size.kthvalue(count, dim=-1, keepdim=True).values).view(matrix.shape)
+        if prefix:
+            small[:, 0, 0] = False
+        return matrix.masked_fill(small, 0)
 
 
-def _without_smallest(matrix: Tensor, count: int, *, keep_first: bool) -> Tensor:
-    """Set so many entries of each matrix (N, L, L) to zero, the smallest; those that tie with the largest too."""
-    size = matrix.abs().flatten(1)
-    small = (size <= size.kthvalue(count, dim=-1, keepdim=True).values).view(matrix.shape)
-    if keep_first:
-        small[:, 0, 0] = False
-    return matrix.masked_fill(small, 0)
-
-
-def _scale(fused: Sequence[Tensor]) -> Tensor:
-    """The largest sum of absolute values in a row, of any layer, (N, 1, 1); 1 where nothing moves the score."""
-    largest = torch.stack([matrix.abs().sum(-1).amax(-1) for matrix in fused]).amax(0)
-    return torch.where(largest > 0, largest, 1)[:, None, None]
+def _identity(matrix: Tensor) -> Tensor:
+    return torch.eye(matrix.shape[-1]).to(matrix)
 
 
 attention_rollout = AttentionRollout()
@@ -255,16 +247,13 @@ class AttentionRelevance(AttentionAttribution):
         r"""The matrix :math:`I + \bar A` of each layer, (N, L, L), first layer first."""
         weighted = [p * g for p, g in zip(found.probabilities, found.gradients)]
         fused = [(product.relu() if self.relu else product).mean(1) for product in weighted]
-        identity = torch.eye(fused[0].shape[-1], dtype=fused[0].dtype, device=fused[0].device)
-        return [identity + matrix for matrix in fused]
+        return [_identity(matrix) + matrix for matrix in fused]
 
 
 attention_relevance = AttentionRelevance()
 
 
-def attentions(
-    classifier: Classifier, images: Tensor, target: Target, contrast: Contrast = original
-) -> Attentions:
+def attentions(classifier: Classifier, images: Tensor, target: Target, contrast: Contrast = original) -> Attentions:
     """The attention of every layer, and the gradient of the score with respect to it: one pass forward, one back.
 
     Read are ``torch.nn.functional.scaled_dot_product_attention``, which timm's transformers use, and the
@@ -286,13 +275,15 @@ def attentions(
         TypeError: the target is not made of integers.
         RuntimeError: the logits do not depend on the attention through anything differentiable.
     """
-    check_images(images)
-    classes = as_target(target, len(images), images.device)
+    classes = as_target(target, images)
     with torch.inference_mode(False), torch.enable_grad():
         logits, read = _forward(classifier, images)
         layout = _layout(classifier, images, read)
         gradients = _gradients(contrast(logits, classes), read)
-        moved = gradients[-1] if gradients[-1].any() else _moved_at_all(classifier, images)
+        moved = gradients[-1]
+        if not moved.any():  # the logits may depend on what does not move the score: a probability is 1 in float32
+            logits, again = _forward(classifier, images)
+            moved = _gradients(logits.sum(-1), again)[-1]
     # The queries that nothing reads have gradient zero exactly, in every image.
     tokens = (moved != 0).any(-1).flatten(0, 1).any(0).nonzero().flatten().tolist()
     if not tokens:
@@ -303,7 +294,7 @@ def attentions(
 
 def _forward(classifier: Classifier, images: Tensor) -> tuple[Tensor, list[Tensor]]:
     """Logits (N, C), and the attention probabilities they depend on, the first as a leaf."""
-    with followed(classifier.model) as running, ExitStack() as undo:
+    with follow(classifier.model) as running, ExitStack() as undo:
         reader = _Reader(running)
         for module in classifier.model.modules():  # timm's modules that were told to compute attention themselves
             if vars(module).get("fused_attn") is False:
@@ -311,7 +302,7 @@ def _forward(classifier: Classifier, images: Tensor) -> tuple[Tensor, list[Tenso
                 undo.callback(vars(module).update, fused_attn=False)
         # Compiled, a network would hand out its attention but not run its backward pass through it.
         with torch.compiler.set_stance("force_eager"), torch.no_grad(), reader:
-            logits = classifier(images.clone() if images.is_inference() else images.detach())
+            logits = forward(classifier, images)
     lengths = {p.shape[-1] for p in reader.probabilities}
     left_out = [name for name, length in reader.left_out.items() if length in lengths]
     if left_out:
@@ -327,12 +318,6 @@ def _gradients(score: Tensor, read: list[Tensor]) -> tuple[Tensor, ...]:
     return torch.autograd.grad(score.sum(), read, allow_unused=True, materialize_grads=True)
 
 
-def _moved_at_all(classifier: Classifier, images: Tensor) -> Tensor:
-    """How the last layer moves the logits where it does not move the score (a probability that is 1 in float32)."""
-    logits, read = _forward(classifier, images)
-    return _gradients(logits.sum(-1), read)[-1]
-
-
 class _Reader(TorchFunctionMode):
     """While it is active, attention is computed step by step and its probabilities (N, heads, L, L) are kept."""
 
@@ -342,14 +327,12 @@ class _Reader(TorchFunctionMode):
         self.probabilities: list[Tensor] = []
         self.left_out: dict[str, int] = {}  # modules with a softmax between so many tokens of their own
 
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is functional.scaled_dot_product_attention:
             return self._scaled_dot_product(*args, **(kwargs or {}))
         if func is functional.multi_head_attention_forward:
-            given = given_to_multi_head(args, kwargs or {})
-            _refuse(unusual(given))
+            given, unusual = given_to_multi_head(args, kwargs or {})
+            _refuse(unusual)
             return multi_head(given, self._attend)
         output = func(*args, **(kwargs or {}))
         if getattr(func, "__name__", "") == "softmax" and output.ndim > 2 and output.shape[-1] == output.shape[-2]:
@@ -370,20 +353,27 @@ class _Reader(TorchFunctionMode):
             self.probabilities.append(probabilities)
             return (probabilities @ v).to(query.dtype), probabilities
 
-    def _scaled_dot_product(
-        self, query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0,
-        is_causal: bool = False, *, scale: float | None = None, enable_gqa: bool = False,
-    ) -> Tensor:
+    def _scaled_dot_product(self, query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None,
+                            dropout_p: float = 0.0, is_causal: bool = False, *, scale: float | None = None,
+                            enable_gqa: bool = False) -> Tensor:
         options = {"is_causal": is_causal, "enable_gqa": enable_gqa, "dropout_p": dropout_p}
         _refuse([f"{name}={value}" for name, value in options.items() if value])
         return self._attend(query, key, value, query.shape[-1] ** -0.5 if scale is None else scale, attn_mask)[0]
 
 
-def given_to_multi_head(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of a call of ``multi_head_attention_forward`` by name."""
-    given = inspect.signature(functional.multi_head_attention_forward).bind(*args, **kwargs)
-    given.apply_defaults()
-    return given.arguments
+def given_to_multi_head(args: Any, kwargs: Any) -> tuple[dict[str, Any], list[str]]:
+    """The arguments of ``multi_head_attention_forward`` by name, and what among them is beyond plain self-attention."""
+    bound = inspect.signature(functional.multi_head_attention_forward).bind(*args, **kwargs)
+    bound.apply_defaults()
+    given = bound.arguments
+    absent = ("key_padding_mask", "attn_mask", "bias_k", "bias_v", "static_k", "static_v")
+    off = ("add_zero_attn", "use_separate_proj_weight", "is_causal")
+    unusual = [name for name in absent if given[name] is not None] + [name for name in off if given[name]]
+    if given["key"] is not given["query"] or given["value"] is not given["query"]:
+        unusual.append("other tokens as keys (cross-attention)")
+    if given["query"].ndim != 3:
+        unusual.append(f"an input of shape {tuple(given['query'].shape)}")
+    return given, unusual
 
 
 def multi_head(given: dict[str, Any], attend: Callable[[Tensor, Tensor, Tensor, float], tuple[Tensor, Tensor]],
@@ -391,7 +381,7 @@ def multi_head(given: dict[str, Any], attend: Callable[[Tensor, Tensor, Tensor, 
     """Plain self-attention step by step, from what ``multi_head_attention_forward`` is given; tokens first: (L, N, K).
 
     Args:
-        given: the arguments, of which nothing is :func:`unusual`.
+        given: the arguments, of which nothing is unusual.
         attend: from query, key and value, each (N, heads, L, k), and a scale to the output and the probabilities.
     """
     x, heads = given["query"], given["num_heads"]
@@ -405,18 +395,6 @@ def multi_head(given: dict[str, Any], attend: Callable[[Tensor, Tensor, Tensor, 
     return out.transpose(0, 1), weights if given["need_weights"] else None
 
 
-def unusual(given: dict[str, Any]) -> list[str]:
-    """What there is in the arguments of ``multi_head_attention_forward`` beyond plain self-attention."""
-    absent = ("key_padding_mask", "attn_mask", "bias_k", "bias_v", "static_k", "static_v")
-    off = ("add_zero_attn", "use_separate_proj_weight", "is_causal")
-    found = [name for name in absent if given[name] is not None] + [name for name in off if given[name]]
-    if given["key"] is not given["query"] or given["value"] is not given["query"]:
-        found.append("other tokens as keys (cross-attention)")
-    if given["query"].ndim != 3:
-        found.append(f"an input of shape {tuple(given['query'].shape)}")
-    return found
-
-
 def _refuse(found: list[str]) -> None:
     if found:
         raise ValueError(f"only plain self-attention can be read, this network's has {', '.join(found)}; "
@@ -425,33 +403,34 @@ def _refuse(found: list[str]) -> None:
 
 def _layout(classifier: Classifier, images: Tensor, read: list[Tensor]) -> Layout:
     """Where the tokens lie, after a check that all layers are attention between the same tokens of one image."""
-    if not read:
-        raise ValueError(_nothing_read(classifier))
-    n = len(images)
-    for shape in (tuple(p.shape) for p in read):
-        if len(shape) == 4 and shape[0] != n and shape[0] % n == 0:
-            raise ValueError(f"attention within windows of {shape[-1]} tokens, {n} x {shape[0] // n} of them, does not "
-                             f"connect all tokens of an image; {_instead(classifier)}")
-        if len(shape) != 4 or shape[0] != n:
-            raise ValueError(f"attention of shape {shape} is not (N, heads, L, L) with N = {n}; {_instead(classifier)}")
-        if shape[2] != shape[3]:
-            raise ValueError(f"attention of {shape[2]} to {shape[3]} tokens is not self-attention (pooling by "
-                             f"attention, say); {_instead(classifier)}")
     lengths = list(dict.fromkeys(p.shape[-1] for p in read))
+    problems = [_problem(tuple(p.shape), len(images)) for p in read] or [_nothing_read(classifier.model)]
     if len(lengths) > 1:
-        raise ValueError(f"the layers attend between {', '.join(map(str, lengths))} tokens in turn, and only attention "
-                         f"between the same tokens can be chained; {_instead(classifier)}")
-    layout: Layout = classifier.read_as((n, lengths[0], 1), (images.shape[-2], images.shape[-1]))
-    return layout
+        problems.append(f"the layers attend between {', '.join(map(str, lengths))} tokens in turn, and only attention "
+                        "between the same tokens can be chained")
+    if any(problems):
+        raise ValueError(f"{next(filter(None, problems))}; {_instead(classifier)}")
+    return classifier.read_as((len(images), lengths[0], 1), (images.shape[-2], images.shape[-1]))
 
 
-def _nothing_read(classifier: Classifier) -> str:
-    names = [type(module).__name__ for module in classifier.model.modules()]
+def _problem(shape: tuple[int, ...], n: int) -> str:
+    """Why attention of some shape is none between all tokens of each of n images; empty if it is."""
+    if len(shape) == 4 and shape[0] != n and shape[0] % n == 0:
+        return (f"attention within windows of {shape[-1]} tokens, {n} x {shape[0] // n} of them, does not connect all "
+                "tokens of an image")
+    if len(shape) != 4 or shape[0] != n:
+        return f"attention of shape {shape} is not (N, heads, L, L) with N = {n}"
+    if shape[2] != shape[3]:
+        return f"attention of {shape[2]} to {shape[3]} tokens is not self-attention (pooling by attention, say)"
+    return ""
+
+
+def _nothing_read(model: nn.Module) -> str:
+    names = [type(module).__name__ for module in model.modules()]
     found = [name for name in names if "attn" in name.lower() or "attention" in name.lower()]
     if found:
-        return (f"attention of {found[0]} cannot be read: it does not go through torch's scaled_dot_product_attention; "
-                f"{_instead(classifier)}")
-    return f"no attention ran in {type(classifier.model).__name__} that could be read; {_instead(classifier)}"
+        return f"attention of {found[0]} cannot be read: it does not go through torch's scaled_dot_product_attention"
+    return f"no attention ran in {type(model).__name__} that could be read"
 
 
 def _instead(classifier: Classifier) -> str:

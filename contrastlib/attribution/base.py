@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from contrastlib import relevance
 from contrastlib.attribution.class_maps import ClassMaps, Combine, class_maps
 from contrastlib.contrast import Contrast, original
-from contrastlib.models import Classifier, Layout, resolve
+from contrastlib.models import Classifier, resolve
 
 Target = int | Sequence[int] | Tensor
+Place = str | nn.Module | None
 
 _ROUNDING = 1e-4  # of the terms: 20 networks have maps above 2e-3, and where a norm undoes them below 1e-5
 
@@ -37,16 +38,8 @@ class BaseAttribution(ABC):
     def __repr__(self) -> str:
         return f"<attribution {self.name}, reads the {self.reads}>"
 
-    def __call__(
-        self,
-        classifier: Classifier,
-        images: Tensor,
-        target: Target,
-        contrast: Contrast = original,
-        *,
-        layer: str | nn.Module | None = None,
-        upsample: bool = True,
-    ) -> Tensor:
+    def __call__(self, classifier: Classifier, images: Tensor, target: Target, contrast: Contrast = original, *,
+                 layer: str | nn.Module | None = None, upsample: bool = True) -> Tensor:
         """Explain one class of each image.
 
         Args:
@@ -67,18 +60,15 @@ class BaseAttribution(ABC):
             RuntimeError: the score does not depend through anything differentiable on what is read.
         """
         self._check_layer(layer)
-        check_images(images)
         with torch.inference_mode(False), torch.enable_grad():
-            classes = as_target(target, len(images), images.device)
-            maps = self._maps(classifier, images, classes, contrast, layer)
+            maps = self._maps(classifier, images, as_target(target, images), contrast, layer)
             return relevance.upsample(maps, size_of(images)) if upsample else maps
 
     @abstractmethod
-    def _maps(self, classifier: Classifier, images: Tensor, classes: Tensor, contrast: Contrast,
-              layer: str | nn.Module | None) -> Tensor:
+    def _maps(self, classifier: Classifier, images: Tensor, target: Tensor, contrast: Contrast, layer: Place) -> Tensor:
         """The maps (N, 1, h, w) at the resolution at which they are made."""
 
-    def _check_layer(self, layer: str | nn.Module | None) -> None:
+    def _check_layer(self, layer: Place) -> None:
         if layer is not None and self.reads != "layer":
             raise ValueError(f"{self.name} reads the {self.reads} and takes no layer, got layer={layer!r}"
                              f"{self.instead}")
@@ -154,16 +144,15 @@ class Attribution(BaseAttribution):
                              "rounding errors, because what reads the layer cannot see their sum: a normalisation does "
                              f"not see the scale of what it divides. {_behind(classifier, point.name)}")
 
-    def _maps(self, classifier: Classifier, images: Tensor, classes: Tensor, contrast: Contrast,
-              layer: str | nn.Module | None) -> Tensor:
+    def _maps(self, classifier: Classifier, images: Tensor, target: Tensor, contrast: Contrast, layer: Place) -> Tensor:
         logits, point = self._run(classifier, images, layer)
-        (gradient,) = torch.autograd.grad(contrast(logits, classes).sum(), point.leaf)
+        (gradient,) = torch.autograd.grad(contrast(logits, target).sum(), point.leaf)
         self._check_point(classifier, point, gradient)
         return self.combine(at_least_float32(point.leaf.detach()), at_least_float32(gradient))
 
-    def _run(self, classifier: Classifier, images: Tensor, layer: str | nn.Module | None) -> tuple[Tensor, "Point"]:
+    def _run(self, classifier: Classifier, images: Tensor, layer: Place) -> tuple[Tensor, "Point"]:
         if self.reads == "layer":
-            logits, point = _at_layer(classifier, images, layer)
+            logits, point = cut(classifier, images, layer)
         else:
             point = Point(images.detach().clone().requires_grad_())
             logits = classifier(point.leaf)
@@ -222,56 +211,40 @@ def _behind(classifier: Classifier, name: str) -> str:
     return listed if works == name else f"Read it behind that, at layer '{works}' for one; {listed}"
 
 
-def _at_layer(classifier: Classifier, images: Tensor, layer: str | nn.Module | None) -> tuple[Tensor, Point]:
-    name, module = resolve(classifier.model, classifier.layer_name if layer is None else layer)
+def cut(classifier: Classifier, images: Tensor, layer: Place) -> tuple[Tensor, Point]:
+    """Run a network cut at a layer: no gradient before it, gradient with respect to its output after it.
 
-    def read_as(shape: tuple[int, ...]) -> Layout:
-        if shape and shape[0] != len(images):
-            raise ValueError(f"an output of shape {shape} has another batch than the {len(images)} images (windows of "
-                             "them?), so it is no map of each; name the block around it")
-        return classifier.read_as(shape, size_of(images))
-
-    with cut(module, name, read_as) as points:
-        logits = classifier(images.clone() if images.is_inference() else images.detach())
-    if not points:
-        raise ValueError(f"layer '{name}' did not run in the forward pass, so there is nothing to read there")
-    return logits, points[0]
-
-
-@contextmanager
-def cut(layer: nn.Module, name: str, read_as: Callable[[tuple[int, ...]], Layout]) -> Iterator[list[Point]]:
-    """Cut the network at a layer: no gradient before it, gradient with respect to its output after it.
-
-    While the context is open, the layer's output is kept as a leaf that requires gradient, and a *copy* of it goes on
-    through the network, so that an in-place activation behind the layer cannot overwrite what is explained. What runs
-    before the layer builds no graph, which is why a map costs little more than a forward pass. The hook is gone when
-    the context closes, also after an exception.
+    The layer's output is kept as a leaf that requires gradient, and a *copy* of it goes on through the network, so that
+    an in-place activation behind the layer cannot overwrite what is explained. What runs before the layer builds no
+    graph, which is why a map costs little more than a forward pass. The hook is gone afterwards, also after an
+    exception.
 
     Args:
-        layer: a module that runs exactly once in the forward pass.
-        name: its name, for messages.
-        read_as: how an output of a given shape is read as a map (N, K, h, w). It may run the network itself.
+        classifier: images in [0, 1] to logits.
+        images: (N, 3, H, W) in [0, 1].
+        layer: runs exactly once in the forward pass; None for the default layer.
 
-    Yields:
-        a list, into which the forward pass puts where it was cut.
+    Returns:
+        logits (N, C), and where the network was cut.
 
     Raises:
-        ValueError: from inside the forward pass, if the layer's output is no map or it runs twice.
+        ValueError: the layer's output is no map, or it does not run once.
     """
+    name, module = resolve(classifier.model, classifier.layer_name if layer is None else layer)
     points: list[Point] = []
     asking = False
 
     def keep(_module: nn.Module, _args: object, output: object) -> object:
         nonlocal asking
-        if asking:  # a pass of the network inside this one, by which read_as learns its grid
+        if asking:  # a pass of the network inside this one, by which the classifier learns how the layer is read
             return output
         if points:
             raise ValueError(f"layer '{name}' runs more than once in a forward pass (a reused module), so its output "
                              "is not one map; choose a layer that runs once, such as the block around it")
-        given, others = _tensor_of(output, name)
+        given, others = _tensor_of(output, name, len(images))
         asking = True
         try:
-            layout = read_as(tuple(given.shape))
+            layout = classifier.read_as(given.shape, size_of(images))
         except ValueError as error:
             raise ValueError(f"layer '{name}': {error}") from None
         asking = False
@@ -279,16 +252,32 @@ def cut(layer: nn.Module, name: str, read_as: Callable[[tuple[int, ...]], Layout
         same = maps.shape == given.shape and maps.stride() == given.stride()
         leaf = (maps if same else maps.contiguous()).requires_grad_()
         points.append(Point(leaf, name, layout.prefix))
-        torch.set_grad_enabled(True)  # the caller's no_grad() context puts the mode back
+        torch.set_grad_enabled(True)  # the no_grad() around the pass puts the mode back
         handed_on = layout.from_map(leaf, given.detach())
-        return handed_on if others is None else (handed_on, *others)
+        return (handed_on, *others) if isinstance(output, tuple) else handed_on
 
-    handle = layer.register_forward_hook(only_here(keep))
+    handle = module.register_forward_hook(only_here(keep))
     try:
         with torch.no_grad():
-            yield points
+            logits = forward(classifier, images)
     finally:
         handle.remove()
+    if not points:
+        raise ValueError(f"layer '{name}' did not run in the forward pass, so there is nothing to read there")
+    return logits, points[0]
+
+
+def _tensor_of(output: object, name: str, n: int) -> tuple[Tensor, list[object]]:
+    """What a layer gives for n images, and what else: an attention module may give (output, weights)."""
+    given, *others = output if isinstance(output, tuple) and output else (output,)
+    if not isinstance(given, Tensor) or any(isinstance(other, Tensor) for other in others):
+        raise ValueError(f"layer '{name}' gives a {type(output).__name__}, not a map (N, K, h, w)")
+    if not given.is_floating_point():
+        raise ValueError(f"layer '{name}' gives {given.dtype} values, a map needs floating point")
+    if given.ndim and len(given) != n:
+        raise ValueError(f"layer '{name}': an output of shape {tuple(given.shape)} has another batch than the {n} "
+                         "images (windows of them?), so it is no map of each; name the block around it")
+    return given, others
 
 
 def only_here(hook: Callable[..., object]) -> Callable[..., object]:
@@ -298,7 +287,7 @@ def only_here(hook: Callable[..., object]) -> Callable[..., object]:
 
 
 @contextmanager
-def followed(model: nn.Module, start: Callable[..., object] | None = None) -> Iterator[list[str]]:
+def follow(model: nn.Module, start: Callable[..., object] | None = None) -> Iterator[list[str]]:
     """The names of the modules that run in this thread, the innermost last; none before the network itself runs.
 
     Other passes that are followed wait, so that within a network may be changed as long as its logits stay.
@@ -325,19 +314,6 @@ def followed(model: nn.Module, start: Callable[..., object] | None = None) -> It
         yield running
 
 
-def _tensor_of(output: object, name: str) -> tuple[Tensor, tuple[object, ...] | None]:
-    """The tensor that a layer gives, and what else it gives: an attention module may give (output, weights)."""
-    others = None
-    if isinstance(output, tuple) and output and not any(isinstance(other, Tensor) for other in output[1:]):
-        output, *rest = output
-        others = tuple(rest)
-    if not isinstance(output, Tensor):
-        raise ValueError(f"layer '{name}' gives a {type(output).__name__}, not a map (N, K, h, w)")
-    if not output.is_floating_point():
-        raise ValueError(f"layer '{name}' gives {output.dtype} values, a map needs floating point")
-    return output, others
-
-
 def size_of(maps: Tensor) -> tuple[int, int]:
     """(h, w) of maps or images."""
     return maps.shape[-2], maps.shape[-1]
@@ -346,6 +322,13 @@ def size_of(maps: Tensor) -> tuple[int, int]:
 def at_least_float32(tensor: Tensor) -> Tensor:
     """Half precision is raised to float32, anything finer is kept: maps are sums of many small terms."""
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def forward(classifier: Classifier, images: Tensor) -> Tensor:
+    """The logits of images whose own graph, if they have one, does not matter."""
+    check_images(images)
+    logits: Tensor = classifier(images.clone() if images.is_inference() else images.detach())
+    return logits
 
 
 def check_images(images: Tensor) -> None:
@@ -357,14 +340,13 @@ def check_images(images: Tensor) -> None:
         raise ValueError(f"images must be (N, 3, H, W), got shape {tuple(images.shape)}; one image needs images[None]")
 
 
-def as_target(target: Target, n: int, device: torch.device) -> Tensor:
-    """Target classes as (n,) int64: one class for all images, or one per image."""
-    classes = _as_integers(target, "target").to(device)
-    if classes.ndim == 0:
-        return classes.expand(n).contiguous()
-    if classes.shape != (n,):
+def as_target(target: Target, images: Tensor) -> Tensor:
+    """The target classes of a batch as (N,) int64: one class for all images, or one per image."""
+    check_images(images)
+    n, classes = len(images), _as_integers(target, "target").to(images.device)
+    if classes.ndim and classes.shape != (n,):
         raise ValueError(f"target must be one class or one per image, shape ({n},), got shape {tuple(classes.shape)}")
-    return classes
+    return classes.expand(n).contiguous()
 
 
 def as_classes(classes: Sequence[int] | Tensor | None, logits: Tensor) -> Tensor:
@@ -373,15 +355,11 @@ def as_classes(classes: Sequence[int] | Tensor | None, logits: Tensor) -> Tensor
     if classes is None:
         return torch.arange(c, device=logits.device).expand(n, -1)
     chosen = _as_integers(classes, "classes").to(logits.device)
-    if chosen.ndim == 1:
-        chosen = chosen.expand(n, -1)
-    if chosen.ndim != 2 or len(chosen) != n:
-        raise ValueError(f"classes must be (K,) or ({n}, K), got shape {tuple(torch.as_tensor(classes).shape)}")
-    if chosen.numel() == 0:
-        raise ValueError("classes must name at least one class, got none")
-    if chosen.min() < 0 or chosen.max() >= c:
-        raise ValueError(f"classes must lie in [0, {c}), got {chosen.unique().tolist()}")
-    return chosen
+    if chosen.ndim not in (1, 2) or (chosen.ndim == 2 and len(chosen) != n):
+        raise ValueError(f"classes must be (K,) or ({n}, K), got shape {tuple(chosen.shape)}")
+    if not chosen.numel() or chosen.min() < 0 or chosen.max() >= c:
+        raise ValueError(f"classes must be at least one of those in [0, {c}), got {chosen.unique().tolist()}")
+    return chosen.expand(n, -1)
 
 
 def _as_integers(values: Target, what: str) -> Tensor:

@@ -22,11 +22,11 @@ from torch.overrides import TorchFunctionMode
 
 from contrastlib import contrast as contrasts
 from contrastlib import relevance
-from contrastlib.attribution.attention import given_to_multi_head, multi_head, unusual
-from contrastlib.attribution.base import BaseAttribution, Target, as_classes, as_target, check_images, followed, size_of
+from contrastlib.attribution.attention import given_to_multi_head, multi_head
+from contrastlib.attribution.base import BaseAttribution, Place, Target, as_classes, as_target, follow, forward, size_of
 from contrastlib.attribution.class_maps import ClassMaps
 from contrastlib.contrast import Contrast, original
-from contrastlib.models import Classifier, Layout, square_enough
+from contrastlib.models import Classifier, square_enough
 
 Size = tuple[int, int]
 
@@ -35,14 +35,13 @@ _SHARE = 0.01  # of all terms' absolute values: a score that is smaller is no me
 
 # What calls add a constant: the kind of bias, and the channel axis of their output (0: only its shape can tell).
 _CALLS = {
-    "linear": ("linear", -1), "batch_norm": ("batch norm", 1), "instance_norm": ("batch norm", 1),
-    "layer_norm": ("norm", -1), "group_norm": ("norm", 1),
+    "linear": ("linear", -1), "layer_norm": ("norm", -1), "group_norm": ("norm", 1),
+    **dict.fromkeys(("batch_norm", "instance_norm"), ("batch norm", 1)),
     **dict.fromkeys(("conv1d", "conv2d", "conv3d", "convolution"), ("convolution", 1)),
     **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), ("convolution", 1)),
-    **dict.fromkeys(("add", "sub", "rsub", "addmm", "addcmul", "baddbmm"), ("addition", 0)),
-    **dict.fromkeys(("cat", "concat", "concatenate"), ("addition", 0)),
-    **dict.fromkeys(("relu6", "hardtanh", "clamp", "clip"), ("knee", 0)),
-}
+    **dict.fromkeys(("add", "sub", "rsub", "addmm", "addcmul", "baddbmm", "cat", "concat", "concatenate"),
+                    ("addition", 0)),
+    **dict.fromkeys(("relu6", "hardtanh", "clamp", "clip"), ("knee", 0))}
 # Of some the constant need not be asked for: the position of the argument that is the bias.
 _BIAS = {name: 3 if kind == "norm" else 2 for name, (kind, _) in _CALLS.items()
          if kind in ("linear", "convolution", "norm")}
@@ -55,12 +54,10 @@ _CURVED = {
     "log2", "log_softmax", "logsigmoid", "logsumexp", "mish", "multi_head_attention_forward", "norm", "normalize",
     "pow", "rdiv", "reciprocal", "rms_norm", "rpow", "rsqrt", "rtruediv", "scaled_dot_product_attention", "selu",
     "sigmoid", "silu", "sin", "softmax", "softmin", "softplus", "softshrink", "softsign", "sqrt", "square", "std",
-    "std_mean", "tanh", "tanhshrink", "var", "var_mean",
-}
+    "std_mean", "tanh", "tanhshrink", "var", "var_mean"}
 _PRODUCTS = {
     "bilinear", "bmm", "conv1d", "conv2d", "conv3d", "div", "divide", "dot", "einsum", "linear", "matmul", "mm", "mul",
-    "multiply", "outer", "rmatmul", "tensordot", "true_divide", *_ADDED_FIRST,
-}
+    "multiply", "outer", "rmatmul", "tensordot", "true_divide", *_ADDED_FIRST}
 
 
 class IncompleteError(ValueError):
@@ -139,7 +136,7 @@ class FullGradTerms:
     @property
     def total(self) -> Tensor:
         """The sum of all terms, (N,) in float64."""
-        return sum(self.unplaced.values(), start=sum(_sums(self._maps()), start=torch.zeros_like(self.score)))
+        return sum(self.unplaced.values(), start=sum(map(_sum, self._maps()), start=torch.zeros_like(self.score)))
 
     @property
     def residual(self) -> Tensor:
@@ -157,8 +154,8 @@ class FullGradTerms:
         Returns:
             numbers (N,) in float64 that add up to :attr:`total`, in the order in which the kinds first act.
         """
-        found = {"input": next(iter(_sums([self.input])))}
-        numbers = [*zip(self.placed, _sums(self.placed.values())), *self.unplaced.items()]
+        found = {"input": _sum(self.input)}
+        numbers = [*zip(self.placed, map(_sum, self.placed.values())), *self.unplaced.items()]
         order = {name: i for i, name in enumerate(self.kinds)}
         for name, number in sorted(numbers, key=lambda pair: order.get(pair[0], len(order))):
             kind = self.kinds.get(name, name)
@@ -191,27 +188,20 @@ class FullGradTerms:
         Raises:
             IncompleteError: an image has a larger residual; says which, how large, and what leaves it.
         """
-        message = self._incomplete(tolerance)
-        if message is not None:
+        message = self.incomplete(tolerance)
+        if message:
             raise IncompleteError(message)
 
-    def _incomplete(self, tolerance: float) -> str | None:
-        """What is wrong with the worst image, if it is beyond the tolerance."""
-        size = sum(_sums(one.abs() for one in self._maps()), start=torch.zeros_like(self.score))
-        size = sum((number.abs() for number in self.unplaced.values()), start=size)
-        residual = self.residual
+    def incomplete(self, tolerance: float) -> str:
+        """What :meth:`check` says of the image with the largest residual; empty if that is within the tolerance."""
+        sizes = [*(_sum(one.abs()) for one in self._maps()), *(number.abs() for number in self.unplaced.values())]
+        size, residual = sum(sizes, start=torch.zeros_like(self.score)), self.residual
         share = residual.abs() / torch.maximum(self.score.abs(), _SHARE * size).clamp_min(torch.finfo(size.dtype).tiny)
         worst = int(share.argmax())
         if share[worst] <= tolerance:
-            return None
+            return ""
         return (f"the terms of image {worst} add up to {self.total[worst]:.6g} and its score is "
                 f"{self.score[worst]:.6g}: a residual of {residual[worst]:.3g} is left by {_counted(self.leaves)}")
-
-    def _warn(self, stacklevel: int) -> bool:
-        message = self._incomplete(_WARN)
-        if message is not None:
-            warnings.warn(message, IncompleteWarning, stacklevel=stacklevel + 1)
-        return message is not None
 
     def _maps(self) -> list[Tensor]:
         return [self.input, *self.placed.values()]
@@ -236,16 +226,13 @@ class FullGrad(BaseAttribution):
     name = "full_grad"
     reads = "input"
 
-    def _maps(self, classifier: Classifier, images: Tensor, classes: Tensor, contrast: Contrast,
-              layer: str | nn.Module | None) -> Tensor:
-        del layer  # none can be named
-        terms = self.terms(classifier, images, classes, contrast)
-        terms._warn(stacklevel=3)
+    def _maps(self, classifier: Classifier, images: Tensor, target: Tensor, contrast: Contrast, _: Place) -> Tensor:
+        terms = self.terms(classifier, images, target, contrast)
+        _warn(terms.incomplete(_WARN), stacklevel=4)
         return terms.map()
 
-    def terms(
-        self, classifier: Classifier, images: Tensor, target: Target, contrast: Contrast = original
-    ) -> FullGradTerms:
+    def terms(self, classifier: Classifier, images: Tensor, target: Target, contrast: Contrast = original,
+              ) -> FullGradTerms:
         """The terms that the map is made of, with those that have no place in it, and what is left of the score.
 
         Args:
@@ -285,14 +272,20 @@ class FullGrad(BaseAttribution):
         """
         self._check_layer(layer)
         recording = Recording(classifier, images)
-        maps, warned = [], False
+        maps, message = [], ""
         with torch.inference_mode(False):
             chosen = as_classes(classes, recording.logits)
             for column in chosen.unbind(1):
                 terms = recording.terms(column, original, again=True)
-                warned = warned or terms._warn(stacklevel=2)
+                message = message or terms.incomplete(_WARN)
                 maps.append(terms.map(size))
-            return ClassMaps(torch.cat(maps, dim=1), chosen, recording.logits.detach())
+        _warn(message, stacklevel=3)
+        return ClassMaps(torch.cat(maps, dim=1), chosen, recording.logits.detach())
+
+
+def _warn(message: str, stacklevel: int) -> None:
+    if message:
+        warnings.warn(message, IncompleteWarning, stacklevel=stacklevel)
 
 
 full_grad = FullGrad()
@@ -307,10 +300,9 @@ class Recording:
     """
 
     def __init__(self, classifier: Classifier, images: Tensor) -> None:
-        check_images(images)
-        _check_precision(classifier, images)
+        _check_precision(classifier)
         with torch.inference_mode(False), torch.enable_grad(), _watched(classifier.model) as self._watcher:
-            self.logits = classifier(images.clone() if images.is_inference() else images.detach())
+            self.logits = forward(classifier, images)
         if not self.logits.requires_grad:
             raise RuntimeError("the logits do not depend on the images through anything differentiable")
         if not self._watcher.biases:
@@ -332,15 +324,11 @@ class Recording:
         """
         image, found = self._watcher.image, self._watcher.found
         self._watcher.reduce = reduce
-        weights = contrasts.weights(contrast, self.logits.detach(), self.classes(target))
+        weights = contrasts.weights(contrast, self.logits.detach(), as_target(target, image))
         (gradient,) = torch.autograd.grad(self.logits, image, weights.to(self.logits.dtype), retain_graph=again)
         kept = [(self._watcher.biases[i], found[i]) for i in sorted(found)]
         found.clear()
         return gradient * image.detach(), kept
-
-    def classes(self, target: Target) -> Tensor:
-        """The target as (N,) int64."""
-        return as_target(target, len(self.logits), self.logits.device)
 
     def terms(self, target: Target, contrast: Contrast, *, again: bool = False) -> FullGradTerms:
         """The terms of a score; `again` keeps the graph for another."""
@@ -348,20 +336,34 @@ class Recording:
         placed: dict[str, Tensor] = {}
         unplaced: dict[str, Tensor] = {}
         for bias, places in kept:
-            at, nowhere = _in_image(bias, places, of_input, self._read_as)
+            at, nowhere = self._in_image(bias, places)
             if at is not None:
                 placed[bias.name] = _together(placed[bias.name], at) if bias.name in placed else at
             if nowhere is not None:
                 unplaced[bias.name] = unplaced.get(bias.name, 0) + nowhere
-        logits, classes = self.logits.detach(), self.classes(target)
-        score = contrast(logits, classes).double()
-        weights = contrasts.weights(contrast, logits, classes).double()
+        logits, chosen = self.logits.detach(), as_target(target, of_input)
+        score = contrast(logits, chosen).double()
+        weights = contrasts.weights(contrast, logits, chosen).double()
         products = weights * logits.double().where(weights != 0, 0)  # an infinite logit of no weight adds nothing
         rest = score - products.sum(-1)  # for the log-odds, minus the entropy of alpha
         if (rest.abs() > 4 * torch.finfo(logits.dtype).eps * products.abs().sum(-1)).any():  # more than rounding
             unplaced["contrast"] = rest
         return FullGradTerms(score, of_input.sum(1, keepdim=True), placed, unplaced, tuple(self._watcher.leaves),
                              {bias.name: bias.kind for bias, _ in kept})
+
+    def _in_image(self, bias: Bias, places: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """A bias's products as a map (N, 1, h, w), or as numbers (N,) where they have no place; of tokens as both."""
+        n, size = len(self.logits), size_of(self._watcher.image)
+        if len(places) == n and places.ndim == 3 and places[0].numel() > 1 and (
+                bias.axis == 1 or (bias.axis == -1 and square_enough(size_of(places), size))):
+            return places.unsqueeze(1), None
+        if len(places) == n and places.ndim == 2 and bias.axis == -1:
+            with suppress(ValueError):  # no tokens on a grid
+                layout = self._read_as(bias.shape, size)
+                patches = places[:, layout.prefix:].unflatten(1, layout.grid).unsqueeze(1)
+                return patches, places[:, :layout.prefix].sum(1, dtype=torch.float64) if layout.prefix else None
+        # What is not laid out as the image is has its parts in the order of the batch.
+        return None, places.reshape(n, -1).sum(1, dtype=torch.float64)
 
 
 class _Watcher(TorchFunctionMode):
@@ -384,17 +386,14 @@ class _Watcher(TorchFunctionMode):
         self.reduce: Reduce = Bias.by_place
         self.found: dict[int, Tensor] = {}  # what was reduced in a backward pass, by the index of the bias
 
-    def __torch_function__(
-        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call the function, and ask for what it adds."""
-        del types
-        call = _Call(function, args, kwargs or {})
+        call = _Call(func, args, kwargs or {})
         if not self.running or not _count(call.operands):
             return call()
-        if function is functional.multi_head_attention_forward:
-            given = given_to_multi_head(args, call.kwargs)
-            if not unusual(given):
+        if func is functional.multi_head_attention_forward:
+            given, unusual = given_to_multi_head(args, call.kwargs)
+            if not unusual:
                 with self:
                     return multi_head(given, _attend)
         constant = call.constant()  # asked before the call, which may overwrite its operands
@@ -515,10 +514,9 @@ class _Call:
         given, *others = self.args or (options.pop("input"),)
         x = given.detach().requires_grad_()
         with torch.enable_grad():
-            y = self.function(x.clone(), *others, **options)
+            y: Tensor = self.function(x.clone(), *others, **options)
             (slope,) = torch.autograd.grad(y.sum(), x)
-        constant: Tensor = y.detach() - slope * x.detach()
-        return constant
+        return y.detach() - slope * x.detach()
 
 
 def _at_zero(value: Any) -> Any:
@@ -552,26 +550,10 @@ def _watched(model: nn.Module) -> Iterator[_Watcher]:
         watcher.image = args[0].detach().requires_grad_()
         return (watcher.image.clone(), *args[1:])  # a copy, which the network may overwrite
 
-    with followed(model, start) as watcher.running, ExitStack() as undo, watcher:
+    with follow(model, start) as watcher.running, ExitStack() as undo, watcher:
         for parameter in [parameter for parameter in model.parameters() if parameter.requires_grad]:
             undo.callback(parameter.requires_grad_(False).requires_grad_)
         yield watcher
-
-
-def _in_image(bias: Bias, places: Tensor, image: Tensor, read_as: Callable[[tuple[int, ...], Size], Layout],
-              ) -> tuple[Tensor | None, Tensor | None]:
-    """A bias's products as a map (N, 1, h, w), as numbers (N,) where they have no place, or some of them as either."""
-    n = len(image)
-    if len(places) == n and places.ndim == 3 and places[0].numel() > 1 and (
-            bias.axis == 1 or (bias.axis == -1 and square_enough(size_of(places), size_of(image)))):
-        return places.unsqueeze(1), None
-    if len(places) == n and places.ndim == 2 and bias.axis == -1:
-        with suppress(ValueError):  # no tokens on a grid
-            layout = read_as(bias.shape, size_of(image))
-            patches = places[:, layout.prefix:].unflatten(1, layout.grid).unsqueeze(1)
-            return patches, places[:, :layout.prefix].sum(1, dtype=torch.float64) if layout.prefix else None
-    # What is not laid out as the image is has its parts in the order of the batch.
-    return None, places.reshape(n, -1).sum(1, dtype=torch.float64)
 
 
 def _together(one: Tensor, other: Tensor) -> Tensor:
@@ -581,9 +563,9 @@ def _together(one: Tensor, other: Tensor) -> Tensor:
     return relevance.spread(one, size) + relevance.spread(other, size)
 
 
-def _check_precision(classifier: Classifier, images: Tensor) -> None:
+def _check_precision(classifier: Classifier) -> None:
     """The sum of the terms proves nothing if it is rounded to three digits."""
-    if torch.is_autocast_enabled(images.device.type):
+    if torch.is_autocast_enabled(classifier.mean.device.type):
         raise ValueError("full_grad adds its terms up to the score, which half precision cannot show; leave autocast, "
                          "for instance with torch.autocast(device_type, enabled=False)")
     first: dict[torch.dtype, str] = {}
@@ -608,5 +590,5 @@ def _counted(leaves: Sequence[str]) -> str:
                      else f"{function} in {modules[0] or 'the network'}" for function, modules in where.items())
 
 
-def _sums(maps: Iterable[Tensor]) -> Iterable[Tensor]:
-    return (one.flatten(1).sum(1, dtype=torch.float64) for one in maps)
+def _sum(maps: Tensor) -> Tensor:
+    return maps.flatten(1).sum(1, dtype=torch.float64)
