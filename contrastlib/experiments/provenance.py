@@ -47,14 +47,10 @@ def _path(module: str) -> Path | None:
     return next(filter(Path.is_file, files), None)
 
 
-def _tree(module: str) -> ast.Module:
-    return ast.parse(_source(module))
-
-
 @cache
 def _imports(module: str) -> set[str]:
     names = set()
-    for node in ast.walk(_tree(module)):
+    for node in ast.walk(ast.parse(_source(module))):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -66,7 +62,7 @@ def _home(module: str, name: str) -> str:
     """The module that a name imported from another comes from: a package's face only hands it on."""
     if _path(f"{module}.{name}"):
         return f"{module}.{name}"
-    homes = (node.module for node in _tree(module).body if isinstance(node, ast.ImportFrom) and node.module
+    homes = (node.module for node in ast.parse(_source(module)).body if isinstance(node, ast.ImportFrom) and node.module
              and name in (alias.asname or alias.name for alias in node.names))
     home = next(homes, None)
     return _home(home, name) if home else module
@@ -84,7 +80,7 @@ def _code(module: str) -> str:
     for token in tokenize.generate_tokens(io.StringIO(_source(module)).readline):
         if token.type == tokenize.COMMENT:
             lines[token.start[0] - 1] = lines[token.start[0] - 1][:token.start[1]]
-    for node in ast.walk(_tree(module)):  # strings that stand alone; code before them on the same line stays
+    for node in ast.walk(ast.parse(_source(module))):  # strings that stand alone on their lines
         if (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
                 and not lines[node.lineno - 1][:node.col_offset].strip()):
             lines[node.lineno - 1:node.end_lineno] = [""] * ((node.end_lineno or node.lineno) - node.lineno + 1)
