@@ -2,7 +2,7 @@ r"""Which images are worth explaining: predictions of a whole data set, kept on 
 
 A contrast between classes shows where a second class is in play. With :math:`p_{(k)}` the k-th largest of an image's
 probabilities, the rule ``p2>0.1`` takes the images with :math:`p_{(2)} > 0.1`. Predictions, like whatever else is
-measured image by image, are computed shard by shard (:class:`Shards`); each is kept in a file that says what it is of.
+measured image by image, are computed shard by shard (``Shards``); each is kept in a file that says what it is of.
 """
 
 import hashlib
