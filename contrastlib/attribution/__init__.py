@@ -6,11 +6,36 @@ never knows a contrast by name. All methods but those over attention are linear 
 weighted sum of them.
 """
 
-from contrastlib.attribution.attention import *
+from contrastlib.attribution.attention import (
+    AttentionAttribution,
+    AttentionRelevance,
+    AttentionRollout,
+    Attentions,
+    attention_relevance,
+    attention_rollout,
+    attentions,
+    through_layers,
+)
 from contrastlib.attribution.base import Attribution, BaseAttribution, Target, at_input, at_layer
-from contrastlib.attribution.cam import *
+from contrastlib.attribution.cam import (
+    METHODS,
+    grad_cam,
+    gradient,
+    gradient_x_input,
+    hirescam,
+    linear_approximation,
+    xgrad_cam,
+)
 from contrastlib.attribution.class_maps import ClassMaps
-from contrastlib.attribution.full_grad import *
+from contrastlib.attribution.full_grad import (
+    Bias,
+    FullGrad,
+    FullGradTerms,
+    IncompleteError,
+    IncompleteWarning,
+    Recording,
+    full_grad,
+)
 
 __all__ = ["METHODS", "AttentionAttribution", "AttentionRelevance", "AttentionRollout", "Attentions", "Attribution",
            "BaseAttribution", "Bias", "ClassMaps", "FullGrad", "FullGradTerms", "IncompleteError", "IncompleteWarning",
