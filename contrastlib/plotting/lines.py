@@ -284,6 +284,7 @@ def _equation(constant: float, linear: float, quadratic: float) -> str:
 _METHODS = {
     "grad_cam": "Grad-CAM, block output", "grad_cam norm1": "Grad-CAM, before attention",
     "grad_cam attention": "Grad-CAM, attention output", "linear_approximation": "Linear approximation",
+    "linear_approximation norm1": "Linear approximation, before attention",
     "rollout": "Attention rollout, signed", "rollout relu": "Attention rollout, ReLU", "full_grad": "FullGrad",
     "relevance signed": "Attention relevance, signed", "relevance": "Attention relevance, ReLU",
     "gradient_x_input": "Gradient × input"}
@@ -370,7 +371,9 @@ def _mark_missing(ax: Axes, table: pd.DataFrame) -> None:
     at = table["at"][table["block"].str.isdecimal() & table.groupby("at")["value"].transform("count").eq(0)].unique()
     if not len(at):
         return
-    reason = "no gradient" if table["method"].iloc[0].startswith(("grad_cam", "linear_approximation")) else "no value"
+    method = table["method"].iloc[0]
+    # Of the linear approximation a block may also be missing because its terms cancel there.
+    reason = "no gradient" if method.startswith("grad_cam") else "no map" if method.startswith("linear") else "no value"
     ax.plot(at, 0 * at, "x", color=INK, markersize=4, markeredgewidth=1, clip_on=False, zorder=4, label="missing",
             transform=ax.get_xaxis_transform())
     for run in np.split(at, np.flatnonzero(np.diff(at) > 1) + 1):
