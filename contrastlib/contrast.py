@@ -134,7 +134,7 @@ def foil(classes: int | Sequence[int] | Tensor) -> Contrast:
 
     def foil_score(logits: Tensor, target: Tensor) -> Tensor:
         _check(logits, target, at_least=2)
-        sets = _foils_of_batch(chosen.to(logits.device), logits, target)
+        sets = _foils_of_batch(chosen.to(logits.device, copy=True), logits, target)  # no inference tensor
         return _of_target(logits, target) - logits.gather(-1, sets).logsumexp(-1)
 
     return foil_score
@@ -223,8 +223,10 @@ def weights(contrast: Contrast, logits: Tensor, target: Tensor) -> Tensor:
         weights (N, C), dimensionless (per logit), without gradient. ``+1`` on the target for all contrasts but
         :func:`probability`, whose row is :math:`p_t (1-p_t)` times that of :func:`weighted`.
     """
+    if not logits.is_floating_point():
+        raise TypeError(f"logits must be floating point, got {logits.dtype}")
     with torch.inference_mode(False), torch.enable_grad():
-        leaf = logits.detach().clone().requires_grad_()
+        leaf, target = logits.detach().clone().requires_grad_(), target.clone()  # no inference tensors
         score = contrast(leaf, target)
         if score.shape != target.shape:
             raise ValueError(f"a contrast must give one score per image, shape {tuple(target.shape)}; "

@@ -124,5 +124,5 @@ def relative_error(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _check_maps(maps: Tensor) -> None:
-    if maps.ndim != 4:
-        raise ValueError(f"maps must be (N, K, h, w), got shape {tuple(maps.shape)}")
+    if maps.ndim != 4 or 0 in maps.shape[2:]:
+        raise ValueError(f"maps must be (N, K, h, w) with at least one place, got shape {tuple(maps.shape)}")

@@ -285,6 +285,7 @@ def test_a_network_that_forbids_gradients(method, options):
         ([0, 1], ValueError, r"one class or one per image, shape \(3,\)"),
         ([0], ValueError, r"one per image, shape \(3,\)"),
         (0.0, TypeError, "integers"),
+        (None, TypeError, "got None"),
         (torch.tensor([True, False, True]), TypeError, "integers"),
         (torch.tensor([0.0, 1.0, 2.0]), TypeError, "integers"),
         (17, ValueError, r"\[0, 6\)"),
@@ -360,3 +361,18 @@ def test_targets_made_in_inference_mode():
     with torch.inference_mode():
         maps = grad_cam(classifier, images(), torch.tensor([0, 1, 2]), contrast.weighted)
     assert torch.equal(maps, grad_cam(classifier, images(), [0, 1, 2], contrast.weighted))
+
+
+@pytest.mark.parametrize("target", [1, torch.tensor([0, 1, 2])], ids=["one", "each"])
+def test_all_of_it_in_inference_mode(target):
+    """As in anybody's loop of evaluation: foils, class maps, their sums, and weights."""
+    classifier = tiny()
+    with torch.inference_mode():
+        foil = contrast.foil(torch.tensor([4]))
+        every = grad_cam.class_maps(classifier, images())
+        found = [grad_cam(classifier, images(), target, foil, upsample=False), every.combine(foil, target),
+                 every.combine(contrast.weighted, target if isinstance(target, int) else target + 0)]
+    again = grad_cam.class_maps(classifier, images())
+    expected = [again.combine(score, target) for score in (contrast.foil(4), contrast.foil(4), contrast.weighted)]
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other)

@@ -243,3 +243,8 @@ def test_a_contrast_that_is_no_score_per_image_is_refused():
     logits, target = case()
     with pytest.raises(ValueError, match="one score per image"):
         contrast.weights(lambda y, _t: y, logits, target)
+
+
+def test_weights_need_numbers_with_a_gradient():
+    with pytest.raises(TypeError, match=r"logits must be floating point, got torch.int64"):
+        contrast.weights(contrast.weighted, torch.ones(1, 3, dtype=torch.int64), torch.zeros(1, dtype=torch.int64))

@@ -203,6 +203,8 @@ def test_a_dollar_in_a_name_is_a_dollar(name):
     ({"column_titles": ["a"]}, "1 titles or labels for 3"),
     ({"panel_titles": [["a"] * 3]}, "3 titles or labels for 6"),
     ({"panel_titles": [["a"] * 3, ["a"]]}, "4 titles or labels for 6 panels: a, a, a, a"),
+    ({"by": "rows"}, "by is 'row', 'column' or None, .*; got 'rows'"),
+    ({"limits": "row"}, "limits 'panel' or 'all'; got None and 'row'"),
     ({"images": [PHOTO], "by": "row"}, "1 photographs for 2 rows and 3 columns of maps, one for each row"),
 ])
 def test_numbers_that_do_not_fit_are_refused(options, message):

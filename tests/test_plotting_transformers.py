@@ -238,8 +238,9 @@ def test_any_number_of_panels_with_long_names_fits_the_page(panels):
 
 
 @pytest.mark.parametrize(("terms", "score", "options", "message"), [
-    ([{}], [1], {}, "empty"),
-    ([ORIGINAL], [1, 2], {}, "longer"), ([ORIGINAL], [1], {"titles": ["a", "b"]}, "longer"),
+    ([], [], {}, "got 0 of terms"), ([{}], [1], {}, "got 1 of terms, 1 of them empty"),
+    ([ORIGINAL], [1, 2], {}, "got 1 of terms, 0 of them empty, 2 scores"),
+    ([ORIGINAL], [1], {"titles": ["a", "b"]}, "1 scores, 2 titles"),
     ([{"input": 1, "residual": 2}], [3], {}, "a term cannot be called 'residual'"),
     ([{"input": 1, "score": 2}], [3], {}, "a term cannot be called 'score'"),
     ([{"input": np.nan}], [3], {}, "a term or the score is not finite: {'input': nan}, score 3"),

@@ -57,3 +57,8 @@ def test_maps_of_the_wrong_rank(call):
 def test_maps_of_different_shapes(function):
     with pytest.raises(ValueError, match="same shape"):
         function(torch.zeros(1, 1, 2, 2), torch.zeros(1, 1, 2, 3))
+
+
+def test_maps_without_a_place_are_refused():
+    with pytest.raises(ValueError, match=r"at least one place, got shape \(1, 1, 0, 4\)"):
+        relevance.upsample(torch.zeros(1, 1, 0, 4), (4, 4))

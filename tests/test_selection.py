@@ -113,7 +113,7 @@ def test_what_cannot_be_predicted():
         predict(classifier(1, 2), greys(0))
     with pytest.raises(ValueError, match="greys test has no images"):
         predict(classifier(1, 2, 3), greys())
-    with pytest.raises(RuntimeError, match="split"):
+    with pytest.raises(ValueError, match="batch_size must be positive, got 0"):
         predict(classifier(1, 2, 3), greys(0), batch_size=0)
     with pytest.raises(ValueError, match=r"linear gives a logit that is not finite for 1\.png"):
         predict(classifier(1, 3e38, 3, std=0.1), greys(0, 255))
@@ -353,3 +353,16 @@ class TestRealData:
         by_hand = network(birds.prepared(network.prepare)[i].image[None])[0].double().softmax(-1).sort().values
         assert by_hand[-2].item() > 0.1
         assert by_hand[-2].item() == pytest.approx(found.p(2)[i].item(), abs=1e-4)
+
+
+def test_a_number_that_one_shard_lacks_is_unknown_there(tmp_path):
+    """Such as of a map that cancels for all images of a shard: the images of the columns must stay the same."""
+    def measure(_samples, positions):
+        numbers = {("every",): torch.tensor(positions)[:, None]}
+        return numbers if 0 in positions else {**numbers, ("some", "t1"): torch.ones(len(positions), 2)}
+
+    shards = selection.Shards(tmp_path / "shards", "key", greys(0, 50, 100), [[0, 1], [2]])
+    assert list(shards.compute([0, 1], measure, 0)) == [0, 1]
+    values = shards.load_all().values
+    assert values["every",].tolist() == [[0], [1], [2]]
+    torch.testing.assert_close(values["some", "t1"], torch.tensor([[torch.nan] * 2] * 2 + [[1, 1]]), equal_nan=True)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -251,6 +252,11 @@ def test_a_damaged_checkpoint_is_named(finished, tmp_path):
     torch.save({"state_dict": {}}, tmp_path / "checkpoint.pt")
     with pytest.raises(DamagedError, match="no checkpoint of a training"):
         run(tmp_path)
+    kept = torch.load(folder / "checkpoint.pt", weights_only=True)
+    del kept["schedule"]  # of the same training, written by other code
+    torch.save(kept, tmp_path / "checkpoint.pt")
+    with pytest.raises(DamagedError, match="no checkpoint of a training"):
+        run(tmp_path)
     (tmp_path / "checkpoint.pt").rename(tmp_path / "best.safetensors")
     with pytest.raises(ChangedError, match=r"holds best.safetensors of a training, but no checkpoint.pt"):
         run(tmp_path)
@@ -414,6 +420,15 @@ def test_evaluation_is_the_mean_over_all_images():
         evaluate(classifier, data, batch_size=0)
     with pytest.raises(ValueError, match="no images to evaluate on"):
         evaluate(classifier, data.subset([]))
+
+
+def test_evaluation_that_fails_leaves_the_mode_as_it_was():
+    classifier = small(dropout=0.5)
+    classifier.train()
+    classifier.model.forward = Mock(side_effect=OSError("gone"))
+    with pytest.raises(OSError, match="gone"):
+        evaluate(classifier, Blobs(3))
+    assert classifier.model.training
 
 
 def test_draws_depend_on_their_numbers_alone():

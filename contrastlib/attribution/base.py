@@ -363,6 +363,8 @@ def as_classes(classes: Sequence[int] | Tensor | None, logits: Tensor) -> Tensor
 
 
 def _as_integers(values: Target, what: str) -> Tensor:
+    if values is None:
+        raise TypeError(f"{what} must be class indices (integers), got None")
     tensor = torch.as_tensor(values)
     if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
         raise TypeError(f"{what} must be class indices (integers), got {tensor.dtype}")

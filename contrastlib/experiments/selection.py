@@ -112,8 +112,12 @@ class Shards:
     def load_all(self) -> Shard:
         """All shards, one after the other, as one."""
         shards = [self.load(number) for number in range(len(self.parts))]
-        names = dict.fromkeys(cells for shard in shards for cells in shard.values)
-        values = {cells: torch.cat([s.values[cells] for s in shards if cells in s.values]) for cells in names}
+        width = {cells: table.shape[1] for shard in shards for cells, table in shard.values.items()}
+        for shard in shards:  # what one lacks, such as a map that cancels for all of its images, is unknown
+            n = len(next(iter(shard.values.values()), ()))
+            for cells in width.keys() - shard.values.keys() if n else ():
+                shard.values[cells] = torch.full((n, width[cells]), torch.nan)
+        values = {cells: torch.cat([s.values[cells] for s in shards if s.values]) for cells in width}
         return Shard(values, [problem for s in shards for problem in s.problems], sum(s.seconds for s in shards))
 
     def _about(self, number: int) -> dict[str, Any]:
@@ -268,6 +272,8 @@ def predict(classifier: Classifier, dataset: data.ImageDataset, *, batch_size: i
     """
     if not len(dataset):
         raise ValueError(f"{dataset.name} {dataset.split} has no images")
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be positive, got {batch_size}")
     check_classes(classifier, dataset)
     weights, content = fingerprint(classifier), dataset.digest()
     key = store.digest([weights, content, torch.__version__, provenance.digest("contrastlib.models.classifier")])

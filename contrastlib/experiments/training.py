@@ -408,12 +408,14 @@ def evaluate(classifier: Classifier, dataset: ImageDataset | Loader, batch_size:
     n, modes, right, loss = len(loader.data), {m: m.training for m in classifier.modules()}, 0, 0.0
     order = [part.tolist() for part in torch.arange(n).split(batch_size)]
     classifier.eval()
-    for images, labels in loader.batches(order, classifier.mean.device):
-        logits = classifier(images.to(classifier.mean.dtype) / 255)
-        right += int((logits.argmax(-1) == labels).sum())
-        loss += float(nn.functional.cross_entropy(logits.double(), labels, reduction="sum"))
-    for module, mode in modes.items():
-        module.training = mode
+    try:
+        for images, labels in loader.batches(order, classifier.mean.device):
+            logits = classifier(images.to(classifier.mean.dtype) / 255)
+            right += int((logits.argmax(-1) == labels).sum())
+            loss += float(nn.functional.cross_entropy(logits.double(), labels, reduction="sum"))
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
     return Evaluation(right / n, loss / n, n)
 
 
@@ -563,13 +565,14 @@ class _Training:
                     raise BadZipFile
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
             found = store.differences(state["identity"], self.identity)
+            kept = {name: state[name] for name in (*self.parts, "history")}
         except (BadZipFile, UnpicklingError, RuntimeError, ValueError, LookupError, TypeError) as error:
             raise store.DamagedError(f"{path} is damaged, or no checkpoint of a training: {_ADVICE}") from error
         if found:
             raise store.ChangedError(f"{path} is of another training: {'; '.join(found)}. To keep it, {_ADVICE}")
-        self.history += state["history"]
+        self.history += kept["history"]
         for name, part in self.parts.items():
-            part.load_state_dict(state[name])
+            part.load_state_dict(kept[name])
         callback.resumed(len(self.history))
         self._keep_best()  # the interruption may have come between the checkpoint and the weights
 

@@ -119,6 +119,8 @@ def map_grid(images: ArrayLike | Sequence[ArrayLike], maps: Sequence[Sequence[Ar
     rows, columns = len(values), len(values[0]) if values else 0
     if not columns or any(len(row) != columns for row in values):
         raise ValueError(f"maps must be rows of equally many, got rows of {[len(row) for row in values]}")
+    if by not in (None, "row", "column") or limits not in ("panel", "all"):
+        raise ValueError(f"by is 'row', 'column' or None, and limits 'panel' or 'all'; got {by!r} and {limits!r}")
     given = cast("Sequence[ArrayLike]", [images] if by is None else images)
     own = [as_picture(image) for image in given]
     if len(own) != {None: 1, "row": rows, "column": columns}[by]:
@@ -175,7 +177,7 @@ def compare(image: ArrayLike, maps: Sequence[ArrayLike], titles: Sequence[str], 
 
 def gallery(images: Sequence[ArrayLike], titles: Sequence[str] = (), *, columns: int = 4,
             marks: Sequence[ArrayLike | None] = (), row_labels: Sequence[str] = (), width: float = WIDTH) -> Figure:
-    """NDArray[Any]s in rows, with titles above them.
+    """Pictures in rows, with titles above them.
 
     Args:
         images: N pictures; see :func:`overlay`.

@@ -42,7 +42,11 @@ def adds_up(terms: Sequence[Mapping[str, float]], score: ArrayLike, *, titles: S
             is called ``score`` or ``residual``.
     """
     order = dict.fromkeys(name for own in terms for name in own)
-    panels = [_bars(own, whole, [*order]) for own, whole in zip(terms, np.ravel(score).tolist(), strict=True)]
+    scores = np.ravel(score).tolist()
+    if len(scores) != len(terms) or not terms or not all(terms) or len(titles) not in (0, len(terms)):
+        raise ValueError(f"each panel needs terms and a score, and a title if any has one; got {len(terms)} of terms, "
+                         f"{sum(not own for own in terms)} of them empty, {len(scores)} scores, {len(titles)} titles")
+    panels = [_bars(own, whole, [*order]) for own, whole in zip(terms, scores)]
     there = {name for bars in panels for name, _, _ in bars}
     names = [name for name in (*order, _RESIDUAL, _SCORE) if name in there]
     labels = [fitted(name, _NAME, 8) for name in names]
