@@ -47,7 +47,7 @@ LAYERED = get_args(Method)[2:6]
 Contrast = Literal["mean", "max", "weighted", "probability", "foil", "tempered", "finer"]
 RIVALS = {"mean": "the average class", "max": "its strongest rival", "finer": "the similar classes"}
 
-FLAGS = {"layers": "--layer", "compiled": "--compile"}  # where they are not called like the field
+FLAGS = {"layers": "--layer", "compiled": "--compile", "model_args": "--model-arg"}  # not called like the field
 IN_WORDS = {  # what the library says to Python, and what the command line says
     r"pass num_classes=(\d+)": r"\1 must be named, with --classes FILE or by the data set",
     "(num_classes|class_names)=": "--classes FILE", r"\b(weights|layer)=": r"--\1 ",
@@ -469,10 +469,11 @@ def chosen(name: str, profile: str = "embedded", **changes: Any) -> tuple[Settin
     profile = known[find(profile, known, f"profile of {name}")]
     usual = setting = PROFILES[name][profile]
     if changes.get("model", usual.model) != usual.model:
-        setting = replace(setting, weights="default", crop=None, input_size=None, layers=(), normalised=())
+        setting = replace(setting, weights="default", crop=None, input_size=None, mean=None, std=None,
+                          model_args=(), layers=(), normalised=())
     wanted = vars(setting) | changes
-    setting = Setting(**wanted | {"layers": tuple(wanted["layers"]), "limit": wanted["limit"] or None,
-                                  "rule": wanted["rule"].removeprefix("all").replace(" ", "")})
+    setting = Setting(**wanted | {name: tuple(words) for name, words in wanted.items() if isinstance(words, list)} |
+                      {"limit": wanted["limit"] or None, "rule": wanted["rule"].removeprefix("all").replace(" ", "")})
     differing = [field if field == "compiled" else str(getattr(setting, field))
                  for field in ("model", "dataset", "split", "rule", "limit", "precision", "compiled")
                  if getattr(setting, field) != getattr(usual, field)]

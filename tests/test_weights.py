@@ -4,6 +4,7 @@ import hashlib
 import importlib.util
 import os
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,10 @@ import torch
 import torchvision
 from torch import nn
 
-from contrastlib import models
+from contrastlib import data, models
+from contrastlib.experiments import PROFILES
+from contrastlib.experiments.runner import load_classifier
+from contrastlib.experiments.selection import predict
 from contrastlib.models import UnknownNameError, WeightsError, WeightsNotFoundError, fit_weights, read_weights
 
 ARCHITECTURE = "torchvision/squeezenet1_1"  # the smallest of the well-known ones
@@ -366,6 +370,21 @@ def test_fine_tuned_networks_load(name, options):
     assert loaded.prepare(torch.rand(3, 227, 300)).shape == (1, 3, 224, 224)
     assert loaded(torch.rand(1, 3, 224, 224)).shape == (1, 100)
     assert {p.dtype for p in loaded.parameters()} == {torch.float32}
+
+
+@pytest.mark.skipif(not DATA, reason="CONTRASTLIB_DATA does not point to the fine-tuned networks")
+@pytest.mark.parametrize(("profile", "right"), [  # of 1000 photographs: .612, .594, .878, .816 of these networks
+    ("squeezenet1_0", 7), ("squeezenet1_1", 7), ("mobilenetv2", 10), ("mobilenetv3", 10)])
+def test_converted_networks_see_photographs(profile, right):
+    """With the padding, the mean and the std of where they come from; one of them wrong costs several of twelve."""
+    setting = PROFILES["gradient-sign"][profile]
+    images = data.load("imagenet").subset(range(0, 1000, 84))
+    network = load_classifier(setting, images, torch.device("cpu"))
+    found = predict(network, images, cache=None)
+    assert found.correct.sum() >= right
+    if setting.model_args:
+        other = load_classifier(replace(setting, model_args=()), images, torch.device("cpu"))
+        assert (predict(other, images, cache=None).logits - found.logits).abs().max() > 0.5
 
 
 def test_fit_changes_nothing_when_it_refuses(network):

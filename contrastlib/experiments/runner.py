@@ -1,5 +1,6 @@
 """Running an experiment: resumable, on one process or many, ending in a table."""
 
+import ast
 import itertools
 import json
 import os
@@ -78,7 +79,10 @@ def run(experiment: Experiment, setting: Setting, folder: str | Path, *, classif
 
 def load_classifier(setting: Setting, dataset: data.ImageDataset, device: torch.device) -> models.Classifier:
     """The classifier of a setting, in evaluation mode, frozen, in the memory layout that is quicker."""
-    options = {name: vars(setting)[name] for name in ("crop", "input_size") if vars(setting)[name] is not None}
+    options = {name: vars(setting)[name] for name in ("crop", "input_size", "mean", "std")
+               if vars(setting)[name] is not None}
+    if setting.model_args:
+        options["model_args"] = {name: _value(text) for name, _, text in (a.partition("=") for a in setting.model_args)}
     weights = None if setting.weights == "none" else setting.weights
     if weights is None or Path(weights).suffix:
         options["class_names"] = dataset.class_names
@@ -88,6 +92,14 @@ def load_classifier(setting: Setting, dataset: data.ImageDataset, device: torch.
     classifier = models.load(setting.model, weights=weights, device=device, **options).requires_grad_(False)
     # Depthwise convolutions are two to four times faster so on a CPU, and tensor cores want it on a GPU.
     return classifier.to(memory_format=torch.channels_last)
+
+
+def _value(text: str) -> Any:
+    """What a word of the command line means in Python: a number, True, None, or the word itself."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
 
 
 @dataclass(frozen=True)

