@@ -33,7 +33,7 @@ class Setting:
         std: what they are divided by.
         model_args: further arguments of timm's or torchvision's constructor, such as ``pad_type=same``.
         rule: which images, such as ``p2>0.1``; empty for all.
-        limit: at most so many images, spread evenly over those chosen; None for all.
+        limit: at most so many images, of every class its share, spread evenly over those chosen; None for all.
         layers: where maps are read, such as ``("features.27",)``; a layer with ``=grad_cam`` behind it reads that
             method only. Empty for the classifier's default layer.
         normalised: the layers at which normalised class maps are looked at too; they need the maps of all classes.

@@ -139,7 +139,8 @@ class _Run:
             if not positions:
                 raise ValueError(f"the rule {self.setting.rule} selects none of the {len(predictions)} images")
         limit = min(self.setting.limit or len(positions), len(positions))
-        return [positions[i * len(positions) // limit] for i in range(limit)]
+        by_class = sorted(positions, key=lambda i: self.dataset.labels[i])
+        return sorted(by_class[i * len(positions) // limit] for i in range(limit))
 
     def compute(self, shards: selection.Shards, missing: Sequence[int], mine: Sequence[int]) -> None:
         """This process's share of the missing shards."""
