@@ -107,7 +107,8 @@ def test_gains_stand_by_network_and_are_hollow_where_zero_is_in_the_interval():
     assert names == ["birds_vgg, n = 100", "birds_vit, n = 100"]
     assert [ax.get_title() for ax in figure.axes] == ["gain of probability pₜ", "gain of accuracy", "gain of logit yₜ"]
     dots = [one for one in figure.axes[0].collections if isinstance(one, PathCollection) and len(one.get_offsets())]
-    found = {(to_hex(one.get_edgecolor()[0]), to_hex(one.get_facecolor()[0])): one.get_offsets()[0].tolist() for one in dots}
+    found = {(to_hex(one.get_edgecolor()[0]), to_hex(one.get_facecolor()[0])): one.get_offsets()[0].tolist()
+             for one in dots}
     for contrast, aside in (("weighted", -0.22), ("max", 0.22)):
         colour = plotting.CONTRAST_COLOURS[contrast]
         gain = 0.2 * STRENGTH[contrast] * 0.75 / 3 / 10
