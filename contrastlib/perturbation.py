@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms.functional import gaussian_blur
 
-from contrastlib.contrast import Contrast
+from contrastlib.contrast import Contrast, Target, as_targets
 from contrastlib.models import Classifier
 
 Sign = Literal["positive", "negative"]
@@ -26,7 +26,7 @@ BLUR_KERNEL, BLUR_SIGMA = 101, 15.0
 
 
 def gradient_sign(
-    classifier: Classifier, images: Tensor, target: Tensor, contrast: Contrast, *, epsilon: float, steps: int,
+    classifier: Classifier, images: Tensor, target: Target, contrast: Contrast, *, epsilon: float, steps: int,
 ) -> Tensor:
     r"""Push images along the sign of the gradient of a score.
 
@@ -39,7 +39,7 @@ def gradient_sign(
     Args:
         classifier: in evaluation mode.
         images: (N, 3, H, W) in [0, 1].
-        target: the class whose score is pushed up, (N,) int64.
+        target: the class whose score is pushed up, one for all images or one for each, (N,) integers.
         contrast: which score :math:`s` of the logits.
         epsilon: largest change of a pixel, in (0, 1]; the papers' are 0.003 and 0.001.
         steps: n, at least 1; the papers' are 1, 2 and 10.
@@ -51,7 +51,7 @@ def gradient_sign(
         ValueError: epsilon or steps out of range, or what the classifier and the contrast refuse.
     """
     _check_steps([epsilon], [steps])
-    images = images.detach()
+    images, target = images.detach(), as_targets(target, images)
     with _frozen(classifier):
         _, signs = _first_signs(classifier, images, target, {"": contrast})
         return _pushed(classifier, images, target, contrast, signs[""], epsilon, steps)
@@ -71,7 +71,7 @@ class Sweep:
 
 
 def gradient_sign_sweep(
-    classifier: Classifier, images: Tensor, target: Tensor, contrasts: Mapping[str, Contrast], *,
+    classifier: Classifier, images: Tensor, target: Target, contrasts: Mapping[str, Contrast], *,
     epsilons: Sequence[float] = (3e-3, 1e-3), steps: Sequence[int] = (1, 2, 10),
 ) -> Sweep:
     """The logits after :func:`gradient_sign` in every combination of contrast, strength and number of steps.
@@ -82,7 +82,7 @@ def gradient_sign_sweep(
     Args:
         classifier: in evaluation mode.
         images: (N, 3, H, W) in [0, 1].
-        target: (N,) int64.
+        target: as :func:`gradient_sign` takes it.
         contrasts: scores by name.
         epsilons: strengths, in (0, 1].
         steps: numbers of steps, each at least 1.
@@ -96,7 +96,7 @@ def gradient_sign_sweep(
     _check_steps(epsilons, steps)
     if not contrasts:
         raise ValueError("gradient_sign_sweep() needs at least one contrast")
-    images, after = images.detach(), {}
+    images, target, after = images.detach(), as_targets(target, images), {}
     with _frozen(classifier):
         before, signs = _first_signs(classifier, images, target, contrasts)
         for name, contrast in contrasts.items():
