@@ -295,9 +295,7 @@ def by_name(
     Raises:
         ValueError: the name is unknown, or what the contrast needs is missing.
     """
-    plain: dict[str, Contrast] = {
-        "original": original, "mean": mean, "max": max, "weighted": weighted, "probability": probability,
-    }
+    plain: dict[str, Contrast] = {one.__name__: one for one in (original, mean, max, weighted, probability)}
     if name in plain:
         return plain[name]
     if name == "foil":

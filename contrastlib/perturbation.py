@@ -15,6 +15,7 @@ from torchvision.transforms.functional import gaussian_blur
 
 from contrastlib.contrast import Contrast, Target, as_targets
 from contrastlib.models import Classifier
+from contrastlib.relevance import at_least_float32
 
 Sign = Literal["positive", "negative"]
 Order = Literal["highest", "lowest"]
@@ -118,7 +119,7 @@ def logits_of(classifier: Classifier, images: Tensor) -> Tensor:
         (N, C).
     """
     with torch.no_grad():
-        return _at_least_float32(classifier(images))
+        return at_least_float32(classifier(images))
 
 
 def _first_signs(
@@ -127,7 +128,7 @@ def _first_signs(
     """Logits, and for each contrast the sign of the gradient, from one forward pass."""
     with torch.inference_mode(False), torch.enable_grad():
         leaf = images.detach().clone(memory_format=torch.preserve_format).requires_grad_()
-        logits = _at_least_float32(classifier(leaf))
+        logits = at_least_float32(classifier(leaf))
         signs = {name: torch.autograd.grad(contrast(logits, target).sum(), leaf, retain_graph=True)[0].sign_()
                  for name, contrast in contrasts.items()}
     return logits.detach(), signs
@@ -161,10 +162,6 @@ def _frozen(module: nn.Module) -> Iterator[None]:
     finally:
         for p in needing:
             p.requires_grad_()
-
-
-def _at_least_float32(tensor: Tensor) -> Tensor:
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
 # --- what is put in the place of pixels ------------------------------------------------------------------------------

@@ -318,7 +318,7 @@ def test_one_logit_has_two_classes(sign):
     assert (classifier.num_classes, classifier.class_names) == (2, ("bird", "not bird"))
     assert (classifier.index("bird"), classifier.index("not bird"), classifier.class_name(1)) == (0, 1, "not bird")
     for p, told in zip(y.sigmoid().tolist(), classifier.top(x, 2), strict=True):
-        assert {i: (name, pytest.approx(chance)) for i, name, chance in told} == {0: ("bird", p), 1: ("not bird", 1 - p)}
+        assert {i: (name, pytest.approx(q)) for i, name, q in told} == {0: ("bird", p), 1: ("not bird", 1 - p)}
     report = Classifier(classifier.model, class_names=["bird"], input_size=8).layers()
     assert report.recommended == "last"
     assert report["last"].zero_gradient < 1

@@ -153,7 +153,11 @@ def test_networks_for_other_than_rgb_are_refused_by_their_channels(channels):
 
 
 def test_mean_and_std_keep_the_digits_of_a_double_network():
-    assert Classifier(Tiny().double()).mean.flatten().tolist() == [0.485, 0.456, 0.406]
+    for double in (Classifier(Tiny().double()), Classifier(Tiny()).double(), Classifier(Tiny()).half().to(torch.double)):
+        assert double.mean.flatten().tolist() == [0.485, 0.456, 0.406]
+        assert double.std.flatten().tolist() == [0.229, 0.224, 0.225]
+    single = Classifier(Tiny()).double().float()
+    assert torch.equal(single.mean.flatten(), torch.tensor([0.485, 0.456, 0.406]))
 
 
 def test_a_wrong_number_of_class_names_is_found():

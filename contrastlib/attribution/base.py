@@ -16,6 +16,7 @@ from contrastlib import relevance
 from contrastlib.attribution.class_maps import ClassMaps, Combine, class_maps, movable
 from contrastlib.contrast import Contrast, Target, original
 from contrastlib.models import Classifier, resolve
+from contrastlib.relevance import at_least_float32
 
 Place = str | nn.Module | None
 
@@ -319,11 +320,6 @@ def follow(model: nn.Module, start: Callable[..., object] | None = None) -> Iter
 def size_of(maps: Tensor) -> tuple[int, int]:
     """(h, w) of maps or images."""
     return maps.shape[-2], maps.shape[-1]
-
-
-def at_least_float32(tensor: Tensor) -> Tensor:
-    """Half precision is raised to float32, anything finer is kept: maps are sums of many small terms."""
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
 def forward(classifier: Classifier, images: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch.autograd.graph import GradientEdge, Node
 
 from contrastlib import contrast as contrasts
 from contrastlib.contrast import Contrast, Target
+from contrastlib.relevance import at_least_float32
 
 Combine = Callable[[Tensor, Tensor], Tensor]
 
@@ -89,7 +90,7 @@ def class_maps(logits: Tensor, point: Tensor, classes: Tensor, combine: Combine)
         the class maps.
     """
     # The rule computes in float32 at least, as it does in a call.
-    activation = point.detach().float() if point.dtype in (torch.float16, torch.bfloat16) else point.detach()
+    activation = at_least_float32(point.detach())
     maps, every = None, logits.detach()
     logits = movable(logits)
     if point[0, 0].numel() <= classes.shape[1] and not any("conv" in node.name().lower() for node in _nodes(logits)):

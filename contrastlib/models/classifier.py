@@ -19,7 +19,7 @@ from contrastlib.names import as_index, find
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-_MOVES = ("Alias", "Clone", "Permute", "Reshape", "Slice", "Squeeze", "ToCopy", "Unsafe", "Unsqueeze", "View")  # no sums
+_MOVES = ("Alias", "Clone", "Permute", "Reshape", "Slice", "Squeeze", "ToCopy", "Unsafe", "Unsqueeze", "View")
 _STRIP = 16  # times as long as wide, beyond which a picture is cut before it is resized
 
 Picture = str | Path | Image.Image | np.ndarray | Tensor
@@ -174,8 +174,10 @@ class Classifier(nn.Module):
         self.class_names = (names[0], f"not {names[0]}") if names and self._named == 1 else names
         self.input_size = _pair(input_size)
         self.recipe = Preparation(self.input_size, resize, crop, interpolation)
-        self.register_buffer("mean", _per_channel(mean, "mean", model), persistent=False)
-        self.register_buffer("std", _per_channel(std, "std", model), persistent=False)
+        self._given = {"mean": _per_channel(mean, "mean"), "std": _per_channel(std, "std")}
+        first = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
+        for buffer, values in self._given.items():
+            self.register_buffer(buffer, values.to(first, copy=True), persistent=False)
         if (self.std <= 0).any():
             raise ValueError(f"std must be positive, got {std}")
         self.weights = weights or Weights("the user's own model")
@@ -219,6 +221,15 @@ class Classifier(nn.Module):
     def __getstate__(self) -> dict[str, Any]:
         """What is saved or copied: all but what a pass through the network has told, which holds on to its layers."""
         return {**super().__getstate__(), "_probes": {}}
+
+    def _apply(self, fn: Any, recurse: bool = True) -> "Classifier":
+        """As every module; in another precision, mean and std are the given ones again, with all digits it has."""
+        before = self.mean.dtype
+        super()._apply(fn, recurse)
+        if self.mean.dtype != before:
+            self.mean.copy_(self._given["mean"])
+            self.std.copy_(self._given["std"])
+        return self
 
     @property
     def layer_name(self) -> str:
@@ -491,13 +502,11 @@ def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
     return int(h), int(w)
 
 
-def _per_channel(values: float | Sequence[float], what: str, model: nn.Module) -> Tensor:
+def _per_channel(values: float | Sequence[float], what: str) -> Tensor:
     tensor = torch.as_tensor(values, dtype=torch.float64).reshape(-1)
     if tensor.numel() not in (1, 3):
         raise ValueError(f"{what} must be one number or one for each of the three channels, got {tensor.numel()}")
-    first = next((p for p in model.parameters() if p.is_floating_point()), None)
-    tensor = tensor.to(torch.get_default_dtype()) if first is None else tensor.to(first)
-    return tensor.expand(3).reshape(1, 3, 1, 1).clone()
+    return tensor.expand(3).reshape(1, 3, 1, 1)
 
 
 def _pil_or_tensor(picture: Picture) -> Image.Image | Tensor:
