@@ -437,8 +437,8 @@ class Classifier(nn.Module):
             raise ValueError(f"{self.name} must return logits (N, C) with N = {n}, "
                              f"it returned shape {tuple(logits.shape)}")
         if logits.shape[1] == 1 != self._named:
-            raise ValueError(f"{self.name} returned one logit, for yes against no, and {self._named or 'no'} class "
-                             "names are given: name the one class that it says yes to with class_names=, such as ['bird']")
+            raise ValueError(f"{self.name} returned one logit, for yes against no; {self._named or 'no'} class names "
+                             "are given: name the one class that it says yes to with class_names=, such as ['bird']")
         if self._named not in (None, logits.shape[1]):
             raise ValueError(f"{self.name} returned {logits.shape[1]} logits for {self._named} class names")
         return logits
