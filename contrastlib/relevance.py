@@ -9,6 +9,18 @@ from torch import Tensor
 from torch.nn import functional
 
 
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """Half precision is raised to float32, anything finer is kept: maps are sums of many small terms.
+
+    Args:
+        tensor: of any shape.
+
+    Returns:
+        the same numbers.
+    """
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
 def upsample(maps: Tensor, size: tuple[int, int]) -> Tensor:
     """Bring maps to the resolution of the image, bilinearly, cell centres kept in place.
 

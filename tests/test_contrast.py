@@ -111,6 +111,15 @@ def test_temperature_ends_are_exact():
     assert torch.equal(contrast.tempered(math.inf)(logits, target), contrast.mean(logits, target))
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_temperatures_that_the_precision_cannot_hold_are_its_ends(dtype):
+    logits, target = case(dtype)
+    for temperature, end in ((1e-46, contrast.max), (1e39, contrast.mean)):
+        assert torch.equal(contrast.tempered(temperature)(logits, target), end(logits, target))
+        assert torch.equal(contrast.weights(contrast.tempered(temperature), logits, target),
+                           contrast.weights(end, logits, target))
+
+
 def test_max_shares_ties_as_the_cold_end_of_the_dial_does():
     logits = torch.tensor([[0.0, 2.0, 2.0, 1.0]], dtype=torch.float64)
     target = torch.tensor([0])
@@ -187,8 +196,8 @@ def test_weights_under_no_grad(around):
     [
         (torch.zeros(3), torch.tensor([0]), ValueError, r"\(N, C\)"),
         (torch.zeros(1, 3, dtype=torch.int64), torch.tensor([0]), TypeError, "floating point"),
-        (torch.zeros(2, 3), torch.tensor([0]), ValueError, "one class per image"),
-        (torch.zeros(1, 3), torch.tensor([0.0]), TypeError, "int64"),
+        (torch.zeros(2, 3), torch.tensor([0]), ValueError, "one class or one per image"),
+        (torch.zeros(1, 3), torch.tensor([0.0]), TypeError, "integers"),
         (torch.zeros(1, 3), torch.tensor([3]), ValueError, r"\[0, 3\)"),
         (torch.zeros(1, 3), torch.tensor([-1]), ValueError, r"\[0, 3\)"),
         (torch.zeros(1, 1), torch.tensor([0]), ValueError, "at least 2 classes"),

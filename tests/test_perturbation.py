@@ -266,7 +266,7 @@ def test_bad_input():
         gradient_sign_sweep(classifier, x, TARGET, CONTRASTS, steps=())
     with pytest.raises(ValueError, match=r"\[0, 1\]"):
         gradient_sign(classifier, 2 * x + 1, TARGET, contrast.original, epsilon=0.1, steps=1)
-    with pytest.raises(ValueError, match="one class per image"):
+    with pytest.raises(ValueError, match="one class or one per image"):
         gradient_sign(classifier, x, TARGET[:2], contrast.original, epsilon=0.1, steps=1)
     with pytest.raises(ValueError, match="training mode"):
         gradient_sign(Classifier(seeded(nn.Flatten).train(), input_size=8, mean=0, std=1), x, TARGET,

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from contrastlib.attribution.base import BaseAttribution, Place, Target, as_target, at_least_float32, follow, forward
-from contrastlib.contrast import Contrast, original
+from contrastlib.attribution.base import BaseAttribution, Place, as_target, follow, forward
+from contrastlib.contrast import Contrast, Target, original
 from contrastlib.models import Classifier, Layout
+from contrastlib.relevance import at_least_float32
 
 
 @dataclass(frozen=True, eq=False)

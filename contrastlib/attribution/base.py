@@ -11,12 +11,13 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from contrastlib import contrast as contrasts
 from contrastlib import relevance
-from contrastlib.attribution.class_maps import ClassMaps, Combine, class_maps
-from contrastlib.contrast import Contrast, original
+from contrastlib.attribution.class_maps import ClassMaps, Combine, class_maps, movable
+from contrastlib.contrast import Contrast, Target, original
 from contrastlib.models import Classifier, resolve
+from contrastlib.relevance import at_least_float32
 
-Target = int | Sequence[int] | Tensor
 Place = str | nn.Module | None
 
 _ROUNDING = 1e-4  # of the terms: on 19 networks maps were above 2e-3, and where a norm undoes them below 1e-5
@@ -62,6 +63,8 @@ class BaseAttribution(ABC):
         self._check_layer(layer)
         with torch.inference_mode(False), torch.enable_grad():
             maps = self._maps(classifier, images, as_target(target, images), contrast, layer)
+            if not maps.isfinite().all():
+                raise ValueError(f"a map of {self.name} is not finite: the gradient has NaN or infinite values")
             return relevance.upsample(maps, size_of(images)) if upsample else maps
 
     @abstractmethod
@@ -109,7 +112,7 @@ class Attribution(BaseAttribution):
         with torch.inference_mode(False), torch.enable_grad():
             logits, point = self._run(classifier, images, layer)
             if point.name:
-                likely = logits.amax(-1).sum()  # a logit that something depends on, if any does
+                likely = movable(logits).abs().amax(-1).sum()  # a logit that something depends on, if any does
                 self._check_point(classifier, point, torch.autograd.grad(likely, point.leaf, retain_graph=True)[0])
             return class_maps(logits, point.leaf, as_classes(classes, logits), self.combine)
 
@@ -319,11 +322,6 @@ def size_of(maps: Tensor) -> tuple[int, int]:
     return maps.shape[-2], maps.shape[-1]
 
 
-def at_least_float32(tensor: Tensor) -> Tensor:
-    """Half precision is raised to float32, anything finer is kept: maps are sums of many small terms."""
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
-
-
 def forward(classifier: Classifier, images: Tensor) -> Tensor:
     """The logits of images whose own graph, if they have one, does not matter."""
     check_images(images)
@@ -343,10 +341,7 @@ def check_images(images: Tensor) -> None:
 def as_target(target: Target, images: Tensor) -> Tensor:
     """The target classes of a batch as (N,) int64: one class for all images, or one per image."""
     check_images(images)
-    n, classes = len(images), _as_integers(target, "target").to(images.device)
-    if classes.ndim and classes.shape != (n,):
-        raise ValueError(f"target must be one class or one per image, shape ({n},), got shape {tuple(classes.shape)}")
-    return classes.expand(n).contiguous()
+    return contrasts.as_targets(target, images)
 
 
 def as_classes(classes: Sequence[int] | Tensor | None, logits: Tensor) -> Tensor:
@@ -354,19 +349,9 @@ def as_classes(classes: Sequence[int] | Tensor | None, logits: Tensor) -> Tensor
     n, c = logits.shape
     if classes is None:
         return torch.arange(c, device=logits.device).expand(n, -1)
-    chosen = _as_integers(classes, "classes").to(logits.device)
+    chosen = contrasts.as_integers(classes, "classes").to(logits.device)
     if chosen.ndim not in (1, 2) or (chosen.ndim == 2 and len(chosen) != n):
         raise ValueError(f"classes must be (K,) or ({n}, K), got shape {tuple(chosen.shape)}")
     if not chosen.numel() or chosen.min() < 0 or chosen.max() >= c:
         raise ValueError(f"classes must be at least one of those in [0, {c}), got {chosen.unique().tolist()}")
     return chosen.expand(n, -1)
-
-
-def _as_integers(values: Target, what: str) -> Tensor:
-    if values is None:
-        raise TypeError(f"{what} must be class indices (integers), got None")
-    tensor = torch.as_tensor(values)
-    if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
-        raise TypeError(f"{what} must be class indices (integers), got {tensor.dtype}")
-    tensor = tensor.long()
-    return tensor.clone() if tensor.is_inference() else tensor  # autograd keeps no inference tensors

@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.autograd.graph import GradientEdge, Node
 
 from contrastlib import contrast as contrasts
-from contrastlib.contrast import Contrast
+from contrastlib.contrast import Contrast, Target
+from contrastlib.relevance import at_least_float32
 
 Combine = Callable[[Tensor, Tensor], Tensor]
 
@@ -25,7 +26,8 @@ class ClassMaps:
     """Relevance maps of K classes, each for its own logit.
 
     Attributes:
-        maps: (N, K, h, w), signed, in logits, at the resolution of the layer.
+        maps: (N, K, h, w), signed, in logits, at the resolution of the layer; zero for a class that cannot occur, whose
+            logit of minus infinity nothing moves.
         classes: (N, K) int64, which class each map explains.
         logits: (N, C) of all classes.
     """
@@ -34,14 +36,14 @@ class ClassMaps:
     classes: Tensor
     logits: Tensor
 
-    def combine(self, contrast: Contrast, target: Tensor | int, *, normalised: bool = False) -> Tensor:
+    def combine(self, contrast: Contrast, target: Target, *, normalised: bool = False) -> Tensor:
         r"""The map of any contrast, as a weighted sum of class maps.
 
         .. math:: \phi_{\text{contrast}} = \sum_c \frac{\partial\,\text{score}}{\partial y_c} \, \phi^c
 
         Args:
             contrast: which score to explain.
-            target: one class for all images, or (N,) int64.
+            target: as in a call.
             normalised: divide each class's map by its Euclidean norm before weighting, which
                 :cite:t:`eriksson2025reproducibility` propose for predictions with one dominating class. The sum is
                 then no gradient of any score.
@@ -51,11 +53,10 @@ class ClassMaps:
             `normalised` it has no unit.
 
         Raises:
-            ValueError: the contrast gives weight to a class whose map is not here.
+            ValueError: the contrast gives weight to a class whose map is not here, or what it refuses.
+            TypeError: the target is not made of integers.
         """
-        n = len(self.logits)
-        chosen = torch.as_tensor(target, device=self.logits.device)
-        row = contrasts.weights(contrast, self.logits, chosen.expand(n) if chosen.ndim == 0 else chosen)
+        row = contrasts.weights(contrast, self.logits, target)
         here = row.gather(-1, self.classes)
         named = torch.zeros_like(row).scatter_add(-1, self.classes, torch.ones_like(here))
         here = here / named.gather(-1, self.classes)  # the maps of a class that stands there twice share its weight
@@ -89,13 +90,19 @@ def class_maps(logits: Tensor, point: Tensor, classes: Tensor, combine: Combine)
         the class maps.
     """
     # The rule computes in float32 at least, as it does in a call.
-    activation = point.detach().float() if point.dtype in (torch.float16, torch.bfloat16) else point.detach()
-    maps = None
+    activation = at_least_float32(point.detach())
+    maps, every = None, logits.detach()
+    logits = movable(logits)
     if point[0, 0].numel() <= classes.shape[1] and not any("conv" in node.name().lower() for node in _nodes(logits)):
         maps = _transposed(logits, point, activation, classes, combine)
     if maps is None:
         maps = _class_by_class(logits, point, activation, classes, combine)
-    return ClassMaps(maps, classes, logits.detach())
+    return ClassMaps(maps, classes, every)
+
+
+def movable(logits: Tensor) -> Tensor:
+    """Logits with a constant in the place of minus infinity, which marks a class that cannot occur."""
+    return logits.masked_fill(logits == -torch.inf, 0)
 
 
 def _nodes(logits: Tensor) -> dict[Node, list[Node]]:

@@ -23,9 +23,9 @@ from torch.overrides import TorchFunctionMode
 from contrastlib import contrast as contrasts
 from contrastlib import relevance
 from contrastlib.attribution.attention import given_to_multi_head, multi_head
-from contrastlib.attribution.base import BaseAttribution, Place, Target, as_classes, as_target, follow, forward, size_of
-from contrastlib.attribution.class_maps import ClassMaps
-from contrastlib.contrast import Contrast, original
+from contrastlib.attribution.base import BaseAttribution, Place, as_classes, as_target, follow, forward, size_of
+from contrastlib.attribution.class_maps import ClassMaps, movable
+from contrastlib.contrast import Contrast, Target, original
 from contrastlib.models import Classifier, square_enough
 
 Size = tuple[int, int]
@@ -276,11 +276,15 @@ class FullGrad(BaseAttribution):
         with torch.inference_mode(False):
             chosen = as_classes(classes, recording.logits)
             for column in chosen.unbind(1):
-                terms = recording.terms(column, original, again=True)
+                terms = recording.terms(column, _logit, again=True)
                 message = message or terms.incomplete(_WARN)
                 maps.append(terms.map(size))
         _warn(message, stacklevel=3)
         return ClassMaps(torch.cat(maps, dim=1), chosen, recording.logits.detach())
+
+
+def _logit(logits: Tensor, target: Tensor) -> Tensor:
+    return original(movable(logits), target)
 
 
 def _warn(message: str, stacklevel: int) -> None:

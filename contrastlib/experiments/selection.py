@@ -23,7 +23,7 @@ from torch import Tensor
 from contrastlib import data, store
 from contrastlib.experiments import provenance
 from contrastlib.experiments.experiment import Values
-from contrastlib.models import Classifier
+from contrastlib.models import Classifier, NotFiniteError
 
 _SHARD = 128  # images whose logits are kept in one file
 _COMPARISONS = {">": torch.gt, ">=": torch.ge, "<": torch.lt, "<=": torch.le}
@@ -303,11 +303,14 @@ def _logits(classifier: Classifier, dataset: data.ImageDataset, key: str, folder
     @torch.no_grad()
     def measure(samples: list[data.Sample], _positions: list[int]) -> Values:
         images = torch.stack([sample.image for sample in samples])
-        logits = torch.cat([classifier(part.to(classifier.mean.device)) for part in images.split(batch_size)]).float()
-        for row, sample in zip(logits.cpu(), samples):
-            if not row.isfinite().all():
-                raise ValueError(f"{classifier.name} gives a logit that is not finite for {sample.id}")
-        return {("logits",): logits}
+        logits: list[Tensor] = []
+        for part in images.split(batch_size):
+            try:
+                logits.append(classifier(part.to(classifier.mean.device)).float())
+            except NotFiniteError as error:
+                name = samples[len(logits) * batch_size + error.image].id
+                raise ValueError(f"{classifier.name} gives a logit that is not finite for {name}") from error
+        return {("logits",): torch.cat(logits)}
 
     missing = shards.missing()
     for _ in zip(data.tracked(missing, progress, classifier.name), shards.compute(missing, measure, workers)):

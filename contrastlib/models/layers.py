@@ -427,6 +427,8 @@ class Probe:
         with torch.inference_mode(False), torch.enable_grad():
             with watched(self.model) as finished:
                 logits = self.logits(images.detach().clone().requires_grad_())
+            if not logits.amax(-1).isfinite().all():
+                raise ValueError(f"{type(self.model).__name__} gives a logit that is not finite")
             runs = [run for run in dict.fromkeys(finished) if run.shape]
             edges = {run: run.edge for run in runs if run.edge is not None}
             gradients = dict(zip(edges, torch.autograd.grad(logits.amax(-1).sum(), list(edges.values()),
