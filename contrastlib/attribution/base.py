@@ -108,9 +108,9 @@ class Attribution(BaseAttribution):
         check_images(images)
         with torch.inference_mode(False), torch.enable_grad():
             logits, point = self._run(classifier, images, layer)
-            if point.name:
+            if point.name or not logits.requires_grad:
                 likely = logits.amax(-1).sum()  # a logit that something depends on, if any does
-                self._check_point(classifier, point, torch.autograd.grad(likely, point.leaf, retain_graph=True)[0])
+                self._check_point(classifier, point, _gradient(likely, point, retain_graph=True))
             return class_maps(logits, point.leaf, as_classes(classes, logits), self.combine)
 
     def cancels(self, activation: Tensor, gradient: Tensor) -> bool:
@@ -146,7 +146,7 @@ class Attribution(BaseAttribution):
 
     def _maps(self, classifier: Classifier, images: Tensor, target: Tensor, contrast: Contrast, layer: Place) -> Tensor:
         logits, point = self._run(classifier, images, layer)
-        (gradient,) = torch.autograd.grad(contrast(logits, target).sum(), point.leaf)
+        gradient = _gradient(contrast(logits, target).sum(), point)
         self._check_point(classifier, point, gradient)
         return self.combine(at_least_float32(point.leaf.detach()), at_least_float32(gradient))
 
@@ -156,9 +156,6 @@ class Attribution(BaseAttribution):
         else:
             point = Point(images.detach().clone().requires_grad_())
             logits = classifier(point.leaf)
-        if not logits.requires_grad:
-            read = f"layer '{point.name}'" if point.name else "the images"
-            raise RuntimeError(f"the logits do not depend on {read} through anything differentiable")
         return at_least_float32(logits), point
 
 
@@ -190,6 +187,15 @@ class Point:
     leaf: Tensor
     name: str = ""
     prefix: int = 0
+
+
+def _gradient(score: Tensor, point: Point, **options: bool) -> Tensor:
+    """Of a score with respect to what was found at a point."""
+    found = torch.autograd.grad(score, point.leaf, allow_unused=True, **options)[0] if score.requires_grad else None
+    if found is None:
+        read = f"layer '{point.name}'" if point.name else "the images"
+        raise RuntimeError(f"the logits do not depend on {read} through anything differentiable")
+    return found
 
 
 def _refuse_unread(classifier: Classifier, point: Point) -> None:
@@ -244,7 +250,7 @@ def cut(classifier: Classifier, images: Tensor, layer: Place) -> tuple[Tensor, P
         given, others = _tensor_of(output, name, len(images))
         asking = True
         try:
-            layout = classifier.read_as(given.shape, size_of(images))
+            layout = classifier.read_as(given.shape, size_of(images), name)
         except ValueError as error:
             raise ValueError(f"layer '{name}': {error}") from None
         asking = False
