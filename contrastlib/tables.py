@@ -98,7 +98,8 @@ def save(path: str | Path, rows: pd.DataFrame | Sequence[Mapping[str, object]], 
             others = kept.loc[[key not in made for key in keys]]
             table = pd.concat([others, table]).sort_values(list(group), kind="stable")
         about = store.read_json(beside) if beside.is_file() else {}
-        store.replace_json(beside, dict(sorted({**about, **{", ".join(key): its for key, its in made.items()}}.items())))
+        about |= {", ".join(key): its for key, its in made.items()}
+        store.replace_json(beside, dict(sorted(about.items())))
         store.replace_text(path, as_csv(table))
 
 

@@ -299,7 +299,8 @@ class Placed(nn.Module):
 
 @pytest.mark.parametrize("place", [32, 64])
 def test_a_class_token_among_or_behind_the_patches_is_no_prefix(place):
-    assert Classifier(seeded(Placed, place=0), input_size=64).read_as((1, 65, 16), (64, 64)) == Layout("tokens", (8, 8), 1)
+    in_front = Classifier(seeded(Placed, place=0), input_size=64)
+    assert in_front.read_as((1, 65, 16), (64, 64)) == Layout("tokens", (8, 8), 1)
     classifier = Classifier(seeded(Placed, place=place), input_size=64)
     with pytest.raises(ValueError, match="no 8 x 8 grid behind 1 prefix token"):
         grad_cam(classifier, images(1, size=64, dtype=torch.float32), 1, layer="blocks.1")
@@ -342,5 +343,5 @@ def test_tokens_that_come_first_are_refused_for_as_many_images_too(n):
             return self.head(self.mix(self.patch(x).flatten(2).permute(2, 0, 1)).mean(0))
 
     classifier = Classifier(seeded(First), input_size=32)
-    with pytest.raises(ValueError, match="another batch than|a batch of another length than"):
+    with pytest.raises(ValueError, match=r"another batch than|a batch of another length than"):
         grad_cam(classifier, images(n, size=32, dtype=torch.float32), 1, layer="mix")

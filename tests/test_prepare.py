@@ -112,10 +112,11 @@ def test_a_strip_that_nothing_cuts_is_refused_before_it_fills_the_memory():
     lambda a: (a / 255).astype(">f8"),
 ])
 def test_any_array_of_numpys_is_read(form):
-    array = noise(24, 24)
-    assert (classifier(input_size=16).prepare(form(array)) - classifier(input_size=16).prepare(array)).abs().max() < 0.01
+    array, wrapped = noise(24, 24), classifier(input_size=16)
+    assert (wrapped.prepare(form(array)) - wrapped.prepare(array)).abs().max() < 0.01
 
 
+@pytest.mark.filterwarnings("ignore:the matrix subclass")
 def test_a_matrix_is_read_as_an_array():
     grey = noise(24, 24)[..., 0]
     assert torch.equal(classifier(input_size=16).prepare(np.asmatrix(grey)), classifier(input_size=16).prepare(grey))
@@ -138,7 +139,7 @@ def test_bicubic_overshoot_stays_in_range():
     (np.zeros((9, 9, 3), np.longdouble), ValueError, "uint8 in .* or floats in .*, got float"),
     (np.zeros((9, 9, 3), object), ValueError, "uint8 in .* or floats in .*, got object"),
     (np.zeros((0, 9, 3), np.uint8), ValueError, "must not be empty, got 0 x 9 pixels"),
-    (torch.zeros(3, 9, 0), ValueError, "must not be empty, got 9 x 0 pixels"),
+    (torch.zeros(3, 9, 0), ValueError, r"must not be empty, got shape \(3, 9, 0\)"),
     (Image.new("I", (9, 9)), ValueError, "needs 8 or 16 bits a channel, this image has the mode 'I'"),
     (42, TypeError, "a picture must be a file name, .* got int"),
     ([], ValueError, "an empty list"),

@@ -273,7 +273,8 @@ def attentions(classifier: Classifier, images: Tensor, target: Target, contrast:
 
     Raises:
         ValueError: there is no attention, or none that can be read or chained (within windows, between other tokens,
-            side by side, with something else that mixes tokens in between, causal); says what was found and what works instead. Or images, target or contrast do not fit.
+            side by side, with something else that mixes tokens in between, causal); says what was found and what works
+            instead. Or images, target or contrast do not fit.
         TypeError: the target is not made of integers.
         RuntimeError: the logits do not depend on the attention through anything differentiable.
     """
@@ -365,7 +366,8 @@ class _Reader(TorchFunctionMode):
                 torch.set_grad_enabled(True)  # the caller's no_grad() context puts the mode back
             output = probabilities @ v
             self.probabilities.append(probabilities)
-            self.steps.append((self._here(), sum(t.select(-2, t.shape[-2] // 2).sum() for t in (q, k, v)), output))
+            token = torch.stack([t.select(-2, t.shape[-2] // 2).sum() for t in (q, k, v)]).sum()
+            self.steps.append((self._here(), token, output))
             return output.to(query.dtype), probabilities
 
     def _scaled_dot_product(self, query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None,
@@ -431,7 +433,9 @@ def _layout(classifier: Classifier, images: Tensor, read: list[Tensor]) -> Layou
 def _check_chain(classifier: Classifier, reader: _Reader) -> None:
     """Refuse layers of which one does not follow the other token by token: no product of theirs would be the map."""
     for (name, _, given), (after, token, _) in pairwise(reader.steps):
-        moved = torch.autograd.grad(token, given, retain_graph=True, allow_unused=True)[0] if token.requires_grad else None
+        moved = None
+        if token.requires_grad:
+            (moved,) = torch.autograd.grad(token, given, retain_graph=True, allow_unused=True)
         if moved is None:
             problem = f"the attention of {after} does not follow that of {name}, it runs beside it"
         elif moved.index_fill(-2, torch.tensor(moved.shape[-2] // 2, device=moved.device), 0).any():

@@ -110,7 +110,7 @@ class Attribution(BaseAttribution):
             logits, point = self._run(classifier, images, layer)
             if point.name or not logits.requires_grad:
                 likely = logits.amax(-1).sum()  # a logit that something depends on, if any does
-                self._check_point(classifier, point, _gradient(likely, point, retain_graph=True))
+                self._check_point(classifier, point, _gradient(likely, point, again=True))
             return class_maps(logits, point.leaf, as_classes(classes, logits), self.combine)
 
     def cancels(self, activation: Tensor, gradient: Tensor) -> bool:
@@ -189,9 +189,11 @@ class Point:
     prefix: int = 0
 
 
-def _gradient(score: Tensor, point: Point, **options: bool) -> Tensor:
+def _gradient(score: Tensor, point: Point, *, again: bool = False) -> Tensor:
     """Of a score with respect to what was found at a point."""
-    found = torch.autograd.grad(score, point.leaf, allow_unused=True, **options)[0] if score.requires_grad else None
+    found = None
+    if score.requires_grad:
+        (found,) = torch.autograd.grad(score, point.leaf, allow_unused=True, retain_graph=again)
     if found is None:
         read = f"layer '{point.name}'" if point.name else "the images"
         raise RuntimeError(f"the logits do not depend on {read} through anything differentiable")

@@ -96,8 +96,8 @@ class Preparation:
         if len(self._size()) > 1 or max(sides) <= most:
             return image
         if not self.crop:
-            raise ValueError(f"a picture of {sides[0]} x {sides[1]} pixels is more than {most // min(sides)} times as long "
-                             "as it is wide: cut it, or prepare with a crop or with resize=(H, W)")
+            raise ValueError(f"a picture of {sides[0]} x {sides[1]} pixels is more than {most // min(sides)} times as "
+                             "long as it is wide: cut it, or prepare with a crop or with resize=(H, W)")
         return F.center_crop(image, [min(side, most + (side - most) % 2) for side in sides])  # as much from both ends
 
 

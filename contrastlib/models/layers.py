@@ -446,8 +446,9 @@ class Probe:
         matrix = bool(tokens) and shape[2] in tokens.intersection(shape[1::2])
         layout = None if matrix else layout_of(shape, self.size, self.grids, kinds)
         strange = layout and layout.grid not in self._maps and (not kinds or shape[1] != shape[2])
-        if not layout or tokens and (strange or (not kinds and shape[1] in tokens)):  # (N, heads, L, k) in any order
-            raise ValueError(f"an output of shape {shape} is a matrix between {max(tokens)} tokens or their heads, no map")
+        if not layout or (tokens and (strange or (not kinds and shape[1] in tokens))):  # (N, heads, L, k) in any order
+            raise ValueError(f"an output of shape {shape} is a matrix between {max(tokens)} tokens or their heads, "
+                             "no map")
         if layout.kind == "tokens" and self._disorder.get(shape[1]):
             raise ValueError(self._disorder[shape[1]])
         return layout
@@ -470,8 +471,8 @@ class Probe:
     def _order(self, layout: Layout, names: list[str]) -> str:
         """What is wrong with the order of the tokens of some layers, if anything is.
 
-        One cell of a random image after another is turned into its negative: which tokens change most? In the upper half
-        and in the lower it should be those behind the prefix, and not those where they were without it.
+        One cell of a random image after another is turned into its negative: which tokens change most? In the upper
+        half and in the lower it should be those behind the prefix, and not those where they were without it.
         """
         (h, w), (height, width) = layout.grid, self.size
         cells = [(i * h // _CELLS, (5 * i + 2) % _CELLS * w // _CELLS) for i in range(_CELLS)]
@@ -494,8 +495,8 @@ class Probe:
                         "whose output is a map")
             shares = (tokens / tokens.amax(1, keepdim=True)).gather(1, shifts).unflatten(0, (2, -1)).mean(1)
             if (shares.argmax(1) != layout.prefix).any():
-                return (f"the tokens of this {type(self.model).__name__} are no {h} x {w} grid behind {layout.prefix} prefix "
-                        "tokens: one that has no place in the picture stands among them or behind them")
+                return (f"the tokens of this {type(self.model).__name__} are no {h} x {w} grid behind {layout.prefix} "
+                        "prefix tokens: one that has no place in the picture stands among them or behind them")
         return ""
 
     def _layer(self, run: Run, gradient: Tensor | None, n: int) -> Layer:

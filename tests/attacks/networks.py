@@ -15,7 +15,7 @@ from timm.models._registry import _model_to_module  # which file a network comes
 from torch import Tensor, nn
 
 from contrastlib import contrast, models
-from contrastlib.attribution import gradient, gradient_x_input, grad_cam, linear_approximation, xgrad_cam
+from contrastlib.attribution import grad_cam, gradient, gradient_x_input, linear_approximation, xgrad_cam
 
 CLASSES, TARGETS, FOIL = 50, torch.tensor([3, 41]), 7
 NETWORKS = """beit_base_patch16_224@64 botnet26t_256@128 mobileone_s0@64 cait_xxs24_224@64 coat_lite_tiny@64
@@ -32,7 +32,7 @@ resnest14d@64 resnet10t@64 resnetv2_18@64 rexnet_100@64 selecsls42@64 legacy_ser
 skresnet18@64 starnet_s050@64 swiftformer_xs@224 swin_tiny_patch4_window7_224@64 swinv2_tiny_window8_256@64
 swinv2_cr_tiny_224@64 tiny_vit_5m_224@64 tnt_s_patch16_224@64 twins_pcpvt_small@64 vgg11_bn@64 visformer_tiny@64
 test_vit@64 vit_tiny_patch16_224@64 vit_tiny_r_s16_p8_224@64 vit_relpos_small_patch16_224@64 samvit_base_patch16_224@64
-vitamin_small_224@64 volo_d1_224@224 ese_vovnet19b_slim@64 xcit_nano_12_p16_224@64 test_convnext@64""".split()
+vitamin_small_224@64 volo_d1_224@224 ese_vovnet19b_slim@64 xcit_nano_12_p16_224@64 test_convnext@64""".split()  # noqa: SIM905 - a list of words
 
 
 SMALLER = {name: {"depth": 3, "embed_dim": 96, "num_heads": 3}
@@ -59,8 +59,9 @@ def outputs(classifier: models.Classifier, images: Tensor, names: list[str]) -> 
         kept[name] = output[0] if several else output
         return (output[0].clone(), *output[1:]) if several else output.clone()
 
-    handles = [classifier.model.get_submodule(name).register_forward_hook(lambda _m, _a, out, name=name: keep(name, out))
-               for name in names]
+    modules = [(name, classifier.model.get_submodule(name)) for name in names]
+    handles = [module.register_forward_hook(lambda _module, _args, output, name=name: keep(name, output))
+               for name, module in modules]
     logits = classifier.model((images - classifier.mean) / classifier.std)
     for handle in handles:
         handle.remove()
@@ -106,68 +107,84 @@ def by_hand(a: Tensor, g: Tensor, method: str) -> Tensor:
     return torch.einsum("nk,nkij->nij", alpha, a)[:, None]
 
 
-def compare(name: str, side: int) -> tuple[int, int, float, int, list[str]]:
-    """Layers read, maps, their largest relative difference, maps refused because they cancel, and all that is wrong."""
-    classifier = build(name, side)
-    images = torch.rand(2, 3, side, side, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    report = classifier.layers(images)
-    works = [layer.name for layer in report if not layer.problem]
-    chosen = list(dict.fromkeys([report.recommended, *works[:: len(works) // 3 + 1]]))
-    places = [(0.3, 0.2), (0.7, 0.3), (0.2, 0.8), (0.8, 0.7)]
-    probes = images[:1].repeat(5, 1, 1, 1)
-    for image, (y, x) in zip(probes[1:], places):
-        rows, columns = (slice(int(side * (z - 1 / 16)), int(side * (z + 1 / 16))) for z in (y, x))
-        image[:, rows, columns] = 1 - image[:, rows, columns]
-    with torch.no_grad():
-        lie = lying(outputs(classifier, probes, works)[1], places, side)
-    logits, kept = outputs(classifier, images.requires_grad_(), chosen)
-    asked, others = logits[range(2), TARGETS], [[c for c in range(CLASSES) if c != t] for t in TARGETS]
-    scores = {contrast.weighted: asked - logits[[[0], [1]], others].logsumexp(-1),
-              contrast.foil(FOIL): asked - logits[:, FOIL]}
-    refused, worst, maps = [f"{n} lies as {lie[n]}, read as {report[n].layout}" for n in works
-                            if report[n].layout.grid != (lie[n][2],) * 2 or report[n].layout.prefix != lie[n][1]
-                            or not report[n].layout.kind.endswith(lie[n][0])], 0.0, 0
-    cancelled = 0
+class Compared:
+    """What came of a network: maps, their largest relative difference, how many cancel, and all that is wrong."""
 
-    def check(what: str, mine: Tensor, right: Tensor) -> None:
-        nonlocal worst, maps
+    def __init__(self, name: str, side: int) -> None:
+        self.maps, self.worst, self.cancelled, self.wrong = 0, 0.0, 0, []
+        self.classifier = build(name, side)
+        self.images = torch.rand(2, 3, side, side, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+        report = self.classifier.layers(self.images)
+        self.works = [layer.name for layer in report if not layer.problem]
+        self.lie = self.lying(side)
+        for name in self.works:
+            read_as, (kind, prefix, h) = report[name].layout, self.lie[name]
+            if (read_as.kind.split()[-1], read_as.prefix, read_as.grid) != (kind, prefix, (h, h)):
+                self.wrong.append(f"{name} lies as {kind}, {h} x {h} behind {prefix}, and is read as {read_as}")
+        self.best = report.recommended
+        chosen = list(dict.fromkeys([self.best, *self.works[:: len(self.works) // 3 + 1]]))
+        self.logits, self.kept = outputs(self.classifier, self.images.requires_grad_(), chosen)
+
+    def lying(self, side: int) -> dict[str, tuple[str, int, int]]:
+        places = [(0.3, 0.2), (0.7, 0.3), (0.2, 0.8), (0.8, 0.7)]
+        probes = self.images[:1].repeat(5, 1, 1, 1)
+        for image, (y, x) in zip(probes[1:], places):
+            rows, columns = (slice(int(side * (z - 1 / 16)), int(side * (z + 1 / 16))) for z in (y, x))
+            image[:, rows, columns] = 1 - image[:, rows, columns]
+        with torch.no_grad():
+            return lying(outputs(self.classifier, probes, self.works)[1], places, side)
+
+    def check(self, what: str, mine: Tensor, right: Tensor) -> None:
         off = 1.0
         if mine.shape == right.shape:
             off = ((mine - right).abs().amax((1, 2, 3)) / right.abs().amax((1, 2, 3))).nan_to_num(1, 1).max().item()
-        maps, worst = maps + len(right), max(worst, off)
+        self.maps, self.worst = self.maps + len(right), max(self.worst, off)
         if off > 1e-9:
-            refused.append(f"{what}: off by {off:.1e}")
+            self.wrong.append(f"{what}: off by {off:.1e}")
 
-    for score, value in scores.items():
-        found = torch.autograd.grad(value.sum(), [images, *kept.values()], retain_graph=True, allow_unused=True)
-        check("gradient", gradient(classifier, images, TARGETS, score), found[0].sum(1, keepdim=True))
-        check("gradient x input", gradient_x_input(classifier, images, TARGETS, score),
-              (found[0] * images).sum(1, keepdim=True).detach())
-        for layer, g in [*zip(kept, found[1:])][score is contrast.weighted::2]:
-            a, g = (read(t, lie[layer]).detach() for t in (kept[layer], g))
+    def score(self, score: contrast.Contrast, value: Tensor, layers: list[str]) -> None:
+        of_images, *found = torch.autograd.grad(value.sum(), [self.images, *map(self.kept.get, layers)],
+                                                retain_graph=True, allow_unused=True)
+        of_pixels = of_images * self.images.detach()
+        asked = self.classifier, self.images, TARGETS, score
+        self.check("gradient", gradient(*asked), of_images.sum(1, keepdim=True))
+        self.check("gradient x input", gradient_x_input(*asked), of_pixels.sum(1, keepdim=True))
+        for layer, (a, g) in zip(layers, ((self.kept[name], g) for name, g in zip(layers, found))):
+            a, g = (read(t, self.lie[layer]).detach() for t in (a, g))
             for method in (grad_cam, linear_approximation, xgrad_cam):
+                right, all_terms = by_hand(a, g, method.name), by_hand(a.abs(), g.abs(), method.name)
                 try:
-                    check(f"{layer}: {method.name}", method(classifier, images, TARGETS, score, layer=layer,
-                                                            upsample=False), by_hand(a, g, method.name))
+                    mine = method(*asked, layer=layer, upsample=False)
+                    self.check(f"{layer}: {method.name}", mine, right)
                 except ValueError as error:
-                    if by_hand(a, g, method.name).abs().max() > 1e-4 * by_hand(a.abs(), g.abs(), method.name).max():
-                        refused.append(f"{layer}: {method.name}: {error}")
-                    cancelled += 1
-    for layer in [report.recommended]:
-        everything = grad_cam.class_maps(classifier, images, layer=layer).maps
+                    self.cancelled += 1
+                    if right.abs().max() > 1e-4 * all_terms.max():
+                        self.wrong.append(f"{layer}: {method.name}: {error}")
+
+    def all_classes(self) -> None:
+        everything = grad_cam.class_maps(self.classifier, self.images, layer=self.best).maps
         for c in (0, 17, CLASSES - 1):
-            g = torch.autograd.grad(logits[:, c].sum(), kept[layer], retain_graph=True)[0]
-            check("class maps", everything[:, c:c + 1],
-                  by_hand(*(read(t, lie[layer]).detach() for t in (kept[layer], g)), "grad_cam"))
-    return len(works), maps, worst, cancelled, refused
+            g = torch.autograd.grad(self.logits[:, c].sum(), self.kept[self.best], retain_graph=True)[0]
+            a, g = (read(t, self.lie[self.best]).detach() for t in (self.kept[self.best], g))
+            self.check("class maps", everything[:, c:c + 1], by_hand(a, g, "grad_cam"))
+
+
+def compare(name: str, side: int) -> Compared:
+    of = Compared(name, side)
+    layers, target = list(of.kept), of.logits[range(2), TARGETS]
+    others = [[c for c in range(CLASSES) if c != t] for t in TARGETS]
+    of.score(contrast.weighted, target - of.logits[[[0], [1]], others].logsumexp(-1), layers[1::2])
+    of.score(contrast.foil(FOIL), target - of.logits[:, FOIL], layers[::2])
+    of.all_classes()
+    return of
 
 
 if __name__ == "__main__":
     for asked in sys.argv[1:] or NETWORKS:
         network, _, pixels = asked.partition("@")
         try:
-            layers, maps, largest, cancelled, wrong = compare(network, int(pixels or 64))
-            print(f"{_model_to_module[network]:26s} {asked:36s} {layers:5d} {maps:4d} {largest:8.1e} {cancelled:3d}",
-                  *wrong, sep="\n    ", flush=True)
+            of = compare(network, int(pixels or 64))
+            print(f"{_model_to_module[network]:26s} {asked:36s} {len(of.works):5d} {of.maps:4d} {of.worst:8.1e} "
+                  f"{of.cancelled:3d}", *of.wrong, sep="\n    ", flush=True)
         except Exception as error:  # noqa: BLE001 - goes on with the next
             print(f"{asked}: {type(error).__name__}: {error}", flush=True)
