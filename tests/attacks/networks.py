@@ -137,7 +137,8 @@ class Compared:
     def check(self, what: str, mine: Tensor, right: Tensor) -> None:
         off = 1.0
         if mine.shape == right.shape:
-            off = ((mine - right).abs().amax((1, 2, 3)) / right.abs().amax((1, 2, 3))).nan_to_num(1, 1).max().item()
+            size = right.abs().amax((1, 2, 3)).clamp_min(1e-300)
+            off = ((mine - right).abs().amax((1, 2, 3)) / size).nan_to_num(1, 1).max().item()
         self.maps, self.worst = self.maps + len(right), max(self.worst, off)
         if off > 1e-9:
             self.wrong.append(f"{what}: off by {off:.1e}")
