@@ -313,7 +313,7 @@ def _device(name: str | None) -> str:
 
 
 def _names(file: str | None) -> list[str] | None:
-    lines = Path(file).read_text(encoding="utf8").splitlines() if file else []
+    lines = Path(file).read_text(encoding="utf-8-sig").splitlines() if file else []
     return [line.strip() for line in lines if line.strip()] if file else None
 
 

@@ -62,7 +62,7 @@ def typed(rows: pd.DataFrame | Sequence[Mapping[str, object]]) -> pd.DataFrame:
                            for cell in table[name]]
         else:
             table[name] = table[name].astype("int64" if name == "n" else str)
-    return table
+    return table.replace("\r\n?", "\n", regex=True)  # Python before 3.13 does not quote a carriage return
 
 
 def save(path: str | Path, rows: pd.DataFrame | Sequence[Mapping[str, object]], group: Sequence[str],
@@ -87,7 +87,7 @@ def save(path: str | Path, rows: pd.DataFrame | Sequence[Mapping[str, object]], 
     table, beside = typed(rows), path.with_suffix(".json")
     if table.empty:
         raise ValueError("there must be at least one row")
-    made = {", ".join(key): dict(provenance) for key in table[list(group)].itertuples(index=False, name=None)}
+    made = {key: dict(provenance) for key in table[list(group)].itertuples(index=False, name=None)}
     with store.lock(path):
         if path.is_file():
             kept = load(path)
@@ -95,16 +95,16 @@ def save(path: str | Path, rows: pd.DataFrame | Sequence[Mapping[str, object]], 
                 raise ValueError(f"{path} has the columns {', '.join(kept.columns)}, "
                                  f"the new rows have {', '.join(table.columns)}")
             keys = kept[list(group)].itertuples(index=False, name=None)
-            others = kept.loc[[", ".join(key) not in made for key in keys]]
+            others = kept.loc[[key not in made for key in keys]]
             table = pd.concat([others, table]).sort_values(list(group), kind="stable")
         about = store.read_json(beside) if beside.is_file() else {}
-        store.replace_json(beside, dict(sorted({**about, **made}.items())))
+        about |= {", ".join(key): its for key, its in made.items()}
+        store.replace_json(beside, dict(sorted(about.items())))
         store.replace_text(path, as_csv(table))
 
 
 def as_csv(table: pd.DataFrame) -> str:
     """A table as the text of a CSV file: measured numbers with six significant digits, NaN as an empty cell."""
-    table = table.replace("\r\n?", "\n", regex=True)  # Python before 3.13 does not quote a carriage return
     return table.to_csv(index=False, float_format="%.6g", lineterminator="\n")
 
 

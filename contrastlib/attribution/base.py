@@ -111,9 +111,9 @@ class Attribution(BaseAttribution):
         check_images(images)
         with torch.inference_mode(False), torch.enable_grad():
             logits, point = self._run(classifier, images, layer)
-            if point.name:
+            if point.name or not logits.requires_grad:
                 likely = movable(logits).abs().amax(-1).sum()  # a logit that something depends on, if any does
-                self._check_point(classifier, point, torch.autograd.grad(likely, point.leaf, retain_graph=True)[0])
+                self._check_point(classifier, point, _gradient(likely, point, again=True))
             return class_maps(logits, point.leaf, as_classes(classes, logits), self.combine)
 
     def cancels(self, activation: Tensor, gradient: Tensor) -> bool:
@@ -149,7 +149,7 @@ class Attribution(BaseAttribution):
 
     def _maps(self, classifier: Classifier, images: Tensor, target: Tensor, contrast: Contrast, layer: Place) -> Tensor:
         logits, point = self._run(classifier, images, layer)
-        (gradient,) = torch.autograd.grad(contrast(logits, target).sum(), point.leaf)
+        gradient = _gradient(contrast(logits, target).sum(), point)
         self._check_point(classifier, point, gradient)
         return self.combine(at_least_float32(point.leaf.detach()), at_least_float32(gradient))
 
@@ -159,9 +159,6 @@ class Attribution(BaseAttribution):
         else:
             point = Point(images.detach().clone().requires_grad_())
             logits = classifier(point.leaf)
-        if not logits.requires_grad:
-            read = f"layer '{point.name}'" if point.name else "the images"
-            raise RuntimeError(f"the logits do not depend on {read} through anything differentiable")
         return at_least_float32(logits), point
 
 
@@ -193,6 +190,17 @@ class Point:
     leaf: Tensor
     name: str = ""
     prefix: int = 0
+
+
+def _gradient(score: Tensor, point: Point, *, again: bool = False) -> Tensor:
+    """Of a score with respect to what was found at a point."""
+    found = None
+    if score.requires_grad:
+        (found,) = torch.autograd.grad(score, point.leaf, allow_unused=True, retain_graph=again)
+    if found is None:
+        read = f"layer '{point.name}'" if point.name else "the images"
+        raise RuntimeError(f"the logits do not depend on {read} through anything differentiable")
+    return found
 
 
 def _refuse_unread(classifier: Classifier, point: Point) -> None:
@@ -247,7 +255,7 @@ def cut(classifier: Classifier, images: Tensor, layer: Place) -> tuple[Tensor, P
         given, others = _tensor_of(output, name, len(images))
         asking = True
         try:
-            layout = classifier.read_as(given.shape, size_of(images))
+            layout = classifier.read_as(given.shape, size_of(images), name)
         except ValueError as error:
             raise ValueError(f"layer '{name}': {error}") from None
         asking = False

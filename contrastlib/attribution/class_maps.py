@@ -13,12 +13,14 @@ from contrastlib.contrast import Contrast, Target
 from contrastlib.relevance import at_least_float32
 
 Combine = Callable[[Tensor, Tensor], Tensor]
+_Transposed = tuple[Tensor, Tensor]  # the Jacobian of the pixels (h w, N, C), and the pixels (N, h w) of one row
 
 _LOG = logging.getLogger(__name__)
 
 # Bytes of the rows of gradients that are alive at once. On a CPU they should fit the cache: chunks of 8 MB were
 # measured two to three times faster than chunks of 200 MB.
 _ON_CPU, _ELSEWHERE = 8 * 2**20, 128 * 2**20
+_ROUNDING = 1e-3  # of the largest pixel: how far the Jacobian may be from what it is of
 
 
 @dataclass(frozen=True)
@@ -139,33 +141,41 @@ def _class_by_class(logits: Tensor, point: Tensor, activation: Tensor, classes: 
 
 
 def _transposed(logits: Tensor, point: Tensor, activation: Tensor, classes: Tensor, combine: Combine) -> Tensor | None:
-    """Maps of the classes, pixel by pixel: one row of the Jacobian of the map with respect to the weights at a time."""
-    row = torch.zeros_like(logits, requires_grad=True)
+    """Maps of the classes, pixel by pixel: one row of the Jacobian of the map with respect to the weights at a time.
+
+    A function of the network's own whose backward pass torch cannot follow would be left out of the Jacobian in
+    silence, so that is multiplied with some weights and compared with their map.
+    """
+    row = torch.linspace(-1, 2, logits.shape[1]).to(logits).repeat(len(logits), 1).requires_grad_()
     try:
-        columns = _behind_pooling(logits, point, activation, row, combine)
-        if columns is None:
-            columns = _anywhere(logits, point, activation, row, combine)
+        columns, pixels = (_behind_pooling(logits, point, activation, row, combine)
+                           or _anywhere(logits, point, activation, row, combine))
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:  # an operation behind the layer cannot be differentiated twice or batched
         _LOG.info("class maps go class by class: %s", error)
         return None
+    off = (torch.einsum("pnc,nc->np", columns.to(pixels), row.detach().to(pixels)) - pixels).abs().max()
+    if not off <= max(_ROUNDING, 8 * torch.finfo(point.dtype).eps) * pixels.abs().max():
+        _LOG.info("class maps go class by class: something behind the layer cannot be differentiated twice")
+        return None
     chosen = columns.gather(-1, classes.expand(len(columns), -1, -1))
     return chosen.permute(1, 2, 0).unflatten(-1, point.shape[-2:])
 
 
-def _anywhere(logits: Tensor, point: Tensor, activation: Tensor, row: Tensor, combine: Combine) -> Tensor:
-    """Every pixel of the map differentiated with respect to the row of weights over classes: (h w, N, C)."""
+def _anywhere(logits: Tensor, point: Tensor, activation: Tensor, row: Tensor, combine: Combine) -> _Transposed:
+    """Every pixel of the map differentiated with respect to the row of weights over classes."""
     (gradient,) = torch.autograd.grad(logits, point, row, create_graph=True)
     pixels = combine(activation, gradient.to(activation.dtype)).flatten(1)
     basis = torch.eye(pixels.shape[1], dtype=pixels.dtype, device=pixels.device)
     return torch.cat([
         torch.autograd.grad(pixels, row, part, retain_graph=True, is_grads_batched=True)[0]
         for part in basis[:, None, :].expand(-1, len(logits), -1).split(_chunk(activation))
-    ])
+    ]), pixels.detach()
 
 
-def _behind_pooling(logits: Tensor, point: Tensor, activation: Tensor, row: Tensor, combine: Combine) -> Tensor | None:
+def _behind_pooling(logits: Tensor, point: Tensor, activation: Tensor, row: Tensor, combine: Combine,
+                    ) -> _Transposed | None:
     """The same as :func:`_anywhere` without a gradient of the layer's full size, where that is possible.
 
     Behind an average over all places the gradient is the same at every place. A rule that adds its channels up, as
@@ -186,7 +196,8 @@ def _behind_pooling(logits: Tensor, point: Tensor, activation: Tensor, row: Tens
                           rtol=1e-4, atol=1e-5 * together.abs().max().item()):
         return None
     tangents = channels.permute(2, 0, 1).reshape(h * w, *pooled.shape).to(pooled.dtype)
-    return torch.autograd.grad(pooled, row, tangents, retain_graph=True, is_grads_batched=True)[0]
+    pixels = torch.einsum("nk,nkp->np", pooled.detach().reshape(n, k).to(channels), channels)
+    return torch.autograd.grad(pooled, row, tangents, retain_graph=True, is_grads_batched=True)[0], pixels
 
 
 def _chunk(activation: Tensor) -> int:

@@ -310,7 +310,8 @@ class Recording:
         if not self.logits.requires_grad:
             raise RuntimeError("the logits do not depend on the images through anything differentiable")
         if not self._watcher.biases:
-            raise ValueError(f"{classifier.name} has no bias, so its map is gradient x input; call gradient_x_input")
+            raise ValueError(f"{classifier.name} adds no bias that this thread can see; without one its "
+                             "map is gradient x input: call gradient_x_input")
         self._read_as = classifier.read_as
 
     def back(self, target: Target, contrast: Contrast, reduce: Reduce = Bias.by_place, *, again: bool = False,

@@ -99,9 +99,14 @@ class Preparation:
     def _middle(self, image: Any) -> Any:
         """Of a strip, what may remain of it after the crop: resized as a whole it could fill the memory."""
         sides = F.get_dimensions(image)[1:]
+        if 0 in sides:
+            raise ValueError(f"a picture must not be empty, got {sides[0]} x {sides[1]} pixels")
         most = _STRIP * min(sides) * max(self.input_size) // min(self.input_size)
-        if not self.crop or len(self._size()) > 1 or max(sides) <= most:
+        if len(self._size()) > 1 or max(sides) <= most:
             return image
+        if not self.crop:
+            raise ValueError(f"a picture of {sides[0]} x {sides[1]} pixels is more than {most // min(sides)} times as "
+                             "long as it is wide: cut it, or prepare with a crop or with resize=(H, W)")
         return F.center_crop(image, [min(side, most + (side - most) % 2) for side in sides])  # as much from both ends
 
 
@@ -275,7 +280,7 @@ class Classifier(nn.Module):
         with torch.inference_mode(False):
             return self._probed((images.shape[-2], images.shape[-1])).report(images.clone())
 
-    def read_as(self, shape: Sequence[int], size: Size) -> Layout:
+    def read_as(self, shape: Sequence[int], size: Size, layer: str = "") -> Layout:
         """How an output of a given shape is read as a map: channels first, channels last, or tokens on a grid.
 
         The grid of tokens is one that the network itself had as a map before, such as its patch embedding's, or one
@@ -285,6 +290,7 @@ class Classifier(nn.Module):
         Args:
             shape: of the output, with the batch.
             size: (H, W) of the images.
+            layer: the name of the layer that gives it, if it is one.
 
         Returns:
             the layout.
@@ -292,7 +298,7 @@ class Classifier(nn.Module):
         Raises:
             ValueError: the output is no map; says what was found.
         """
-        return self._probed(size).layout(tuple(shape))
+        return self._probed(size).layout(tuple(shape), layer)
 
     @property
     def num_classes(self) -> int:
@@ -523,11 +529,14 @@ def _pil_or_tensor(picture: Picture) -> Image.Image | Tensor:
                     f"got {type(picture).__name__}")
 
 
-def _from_array(array: np.ndarray) -> Image.Image | Tensor:
+def _from_array(given: np.ndarray) -> Image.Image | Tensor:
+    array = np.array(given, given.dtype.newbyteorder("="))  # a copy, that may be written on, and no matrix
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] != 3):
         raise ValueError(f"an array must be (H, W) or (H, W, 3), got shape {array.shape}")
     channels = array if array.ndim == 3 else np.repeat(array[..., None], 3, axis=2)
-    return _from_tensor(torch.from_numpy(np.ascontiguousarray(channels)).permute(2, 0, 1))
+    if array.dtype.kind not in "uif" or array.itemsize > 8:
+        raise ValueError(f"a picture holds uint8 in [0, 255] or floats in [0, 1], got {array.dtype}")
+    return _from_tensor(torch.from_numpy(channels).permute(2, 0, 1))
 
 
 def _from_tensor(tensor: Tensor) -> Image.Image | Tensor:

@@ -401,17 +401,21 @@ class Probe:
         self._kinds: dict[tuple[int, ...], set[Kind]] = defaultdict(set)
         for run in self.finished:
             self._kinds[run.shape[1:]] |= _kinds(run)
+        self._maps = {run.shape[2:] for run in self.finished if _kinds(run) == {"channels first"}}
         self._lengths = {run.shape[1] for run in self.finished if len(run.shape) == 3 and run.shape[0] == 1}
         self._disorder: dict[int, str] = {}  # what is wrong with the order of so many tokens, if anything is
         self.grids: list[Size] = []
         self.grids = list(dict.fromkeys(self._grids()))
 
-    def layout(self, shape: tuple[int, ...]) -> Layout:
-        """How an output of a shape is read as a map.
+    def layout(self, shape: tuple[int, ...], layer: str = "") -> Layout:
+        """How an output of a shape, which a layer gives, is read as a map.
 
         Raises:
-            ValueError: as :func:`layout_of`; it is a matrix between tokens; or its tokens do not lie in reading order.
+            ValueError: as :func:`layout_of`; it is a matrix between tokens; or its tokens do not lie in reading order,
+                or come first.
         """
+        if any(run.name == layer and run.shape[:1] != (1,) for run in self.finished):
+            raise ValueError("it gives a batch of another length than the images; name the block around it")
         layout = self._read(shape)
         if layout.kind == "tokens" and shape[1] not in self._disorder:
             self._disorder[shape[1]] = self._order(layout, self._makers(shape[1]))
@@ -436,18 +440,17 @@ class Probe:
         layers = _placed(runs, [self._layer(run, gradients.get(run), len(images)) for run in runs])
         worth_a_line = tuple(layer for layer in layers if len(layer.shape) > 2 and max(layer.shape[1:-1]) > 1)
         best = _recommended(finished, layers)
-        try:
-            if best is not None:
-                self.layout(best.shape)
-        except ValueError:  # its tokens are in disorder, which is known from now on
-            return self.report(images)
         return LayerReport(worth_a_line, best.name if best else "", self.size)
 
     def _read(self, shape: tuple[int, ...]) -> Layout:
         kinds = self._kinds.get(shape[1:], set())
-        if len(shape) == 4 and shape[2] in shape[1::2] and shape[2] in self._lengths and "channels first" not in kinds:
-            raise ValueError(f"an output of shape {shape} is a matrix between {shape[2]} tokens, not a map")
-        layout = layout_of(shape, self.size, self.grids, kinds)
+        tokens = self._lengths.intersection(shape[1:]) if len(shape) == 4 and "channels first" not in kinds else set()
+        matrix = bool(tokens) and shape[2] in tokens.intersection(shape[1::2])
+        layout = None if matrix else layout_of(shape, self.size, self.grids, kinds)
+        strange = layout and layout.grid not in self._maps and (not kinds or shape[1] != shape[2])
+        if not layout or (tokens and (strange or (not kinds and shape[1] in tokens))):  # (N, heads, L, k) in any order
+            raise ValueError(f"an output of shape {shape} is a matrix between {max(tokens)} tokens or their heads, "
+                             "no map")
         if layout.kind == "tokens" and self._disorder.get(shape[1]):
             raise ValueError(self._disorder[shape[1]])
         return layout
@@ -470,7 +473,8 @@ class Probe:
     def _order(self, layout: Layout, names: list[str]) -> str:
         """What is wrong with the order of the tokens of some layers, if anything is.
 
-        One cell of a random image after another is turned into its negative: which tokens change most?
+        One cell of a random image after another is turned into its negative: which tokens change most? In the upper
+        half and in the lower it should be those behind the prefix, and not those where they were without it.
         """
         (h, w), (height, width) = layout.grid, self.size
         cells = [(i * h // _CELLS, (5 * i + 2) % _CELLS * w // _CELLS) for i in range(_CELLS)]
@@ -481,21 +485,27 @@ class Probe:
             cell.copy_(1 - cell)
         with torch.inference_mode(False), torch.no_grad(), watched(self.model, names) as finished:
             self.logits(images)
-        for maps in (layout.to_map(run.kept) for run in finished if run.kept is not None):
-            change = (maps[1:].double() - maps[:1].double()).norm(dim=1)
+        shifts = torch.tensor([[row * w + column] for row, column in cells]) + torch.arange(layout.prefix + 1)
+        for kept in (run.kept for run in finished if run.kept is not None):
+            tokens = (kept[1:].double() - kept[:1].double()).norm(dim=-1).cpu()
+            change = tokens[:, layout.prefix:].unflatten(1, layout.grid)
             own = torch.stack([one[cell] for one, cell in zip(change, cells)])[:, None, None]
             rank = ((change > own).double() + (change == own).double() / 2).mean().item()  # ties count half
             if rank > _RANDOM:
                 return (f"the tokens of this {type(self.model).__name__} do not lie in reading order: when a cell of "
                         f"the {h} x {w} grid changes, {rank:.0%} of the tokens change more than its own; name a layer "
                         "whose output is a map")
+            shares = (tokens / tokens.amax(1, keepdim=True)).gather(1, shifts).unflatten(0, (2, -1)).mean(1)
+            if (shares.argmax(1) != layout.prefix).any():
+                return (f"the tokens of this {type(self.model).__name__} are no {h} x {w} grid behind {layout.prefix} "
+                        "prefix tokens: one that has no place in the picture stands among them or behind them")
         return ""
 
     def _layer(self, run: Run, gradient: Tensor | None, n: int) -> Layer:
         layout, problem, zero = None, _no_map(run, n), None
         if not problem:
             try:
-                layout = self._read(run.shape)
+                layout = self.layout(run.shape)
             except ValueError as error:
                 problem = f"no grid: {error}"
         if layout is not None and layout.grid == (1, 1):
