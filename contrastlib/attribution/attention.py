@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -282,25 +283,29 @@ def attentions(classifier: Classifier, images: Tensor, target: Target, contrast:
     classes = as_target(target, images)
     with torch.inference_mode(False), torch.enable_grad():
         logits, reader = _forward(classifier, images)
-        layout = _layout(classifier, images, reader.probabilities)
-        gradients = _gradients(contrast(logits, classes), reader)
-        _check_chain(classifier, reader)
+        read = reader.probabilities
+        layout = _layout(classifier, images, read)
+        gradients = _gradients(contrast(logits, classes), read)
+        chained = _CHAINED.setdefault(classifier.model, set())
+        if images.shape[1:] not in chained:
+            _check_chain(classifier, images[:1])
+            chained.add(images.shape[1:])
         moved = gradients[-1]
         if not moved.any():  # the logits may depend on what does not move the score: a probability is 1 in float32
             logits, again = _forward(classifier, images)
-            moved = _gradients(logits.sum(-1), again)[-1]
+            moved = _gradients(logits.sum(-1), again.probabilities)[-1]
     # The queries that nothing reads have gradient zero exactly, in every image.
     tokens = (moved != 0).any(-1).flatten(0, 1).any(0).nonzero().flatten().tolist()
     if not tokens:
         raise RuntimeError("the logits do not depend on the last attention: nothing uses it, or the head is all zeros")
-    probabilities = tuple(p.detach() for p in reader.probabilities)
+    probabilities = tuple(p.detach() for p in read)
     return Attentions(probabilities, gradients, layout.grid, layout.prefix, tuple(tokens), logits.detach())
 
 
-def _forward(classifier: Classifier, images: Tensor) -> tuple[Tensor, "_Reader"]:
+def _forward(classifier: Classifier, images: Tensor, *, steps: bool = False) -> tuple[Tensor, "_Reader"]:
     """Logits (N, C), and what has read the attention they depend on, the first as a leaf."""
     with follow(classifier.model) as running, ExitStack() as undo:
-        reader = _Reader(running)
+        reader = _Reader(running, steps)
         for module in classifier.model.modules():  # timm's modules that were told to compute attention themselves
             if vars(module).get("fused_attn") is False:
                 vars(module)["fused_attn"] = True
@@ -316,25 +321,24 @@ def _forward(classifier: Classifier, images: Tensor) -> tuple[Tensor, "_Reader"]
     return at_least_float32(logits), reader
 
 
-def _gradients(score: Tensor, reader: "_Reader") -> tuple[Tensor, ...]:
-    """Of the score (N,) with respect to each of the probabilities; zero for an attention that nothing uses: no step."""
+def _gradients(score: Tensor, read: list[Tensor]) -> tuple[Tensor, ...]:
+    """Of the score (N,) with respect to each of the probabilities; zero for an attention that nothing uses."""
     if not score.requires_grad:
         raise RuntimeError("the logits do not depend on the attention through anything differentiable")
-    wanted = [*reader.probabilities, *(output for _, _, output in reader.steps)]
-    found = torch.autograd.grad(score.sum(), wanted, allow_unused=True, retain_graph=True)
-    reader.steps = [step for step, used in zip(reader.steps, found[len(reader.probabilities):]) if used is not None]
-    return tuple(torch.zeros_like(p) if g is None else g for p, g in zip(reader.probabilities, found))
+    return torch.autograd.grad(score.sum(), read, allow_unused=True, materialize_grads=True)
 
 
+# Networks whose layers of attention follow each other token by token, with the shapes of images for which that was seen.
+_CHAINED: WeakKeyDictionary[nn.Module, set[torch.Size]] = WeakKeyDictionary()
 _BETWEEN = ("softmax", "log_softmax", "matmul", "bmm", "baddbmm", "einsum")  # what makes a matrix between tokens
 
 
 class _Reader(TorchFunctionMode):
     """While it is active, attention is computed step by step and its probabilities (N, heads, L, L) are kept."""
 
-    def __init__(self, running: list[str]) -> None:
+    def __init__(self, running: list[str], keep_steps: bool) -> None:
         super().__init__()
-        self.running = running
+        self.running, self.keep_steps = running, keep_steps
         self.probabilities: list[Tensor] = []
         self.steps: list[tuple[str, Tensor, Tensor]] = []  # of each: the module, what its middle token gets, and output
         self.left_out: dict[str, int] = {}  # modules with a matrix between so many tokens of their own
@@ -367,8 +371,9 @@ class _Reader(TorchFunctionMode):
                 torch.set_grad_enabled(True)  # the caller's no_grad() context puts the mode back
             output = probabilities @ v
             self.probabilities.append(probabilities)
-            token = torch.stack([t.select(-2, t.shape[-2] // 2).sum() for t in (q, k, v)]).sum()
-            self.steps.append((self._here(), token, output))
+            if self.keep_steps:
+                token = torch.stack([t.select(-2, t.shape[-2] // 2).sum() for t in (q, k, v)]).sum()
+                self.steps.append((self._here(), token, output))
             return output.to(query.dtype), probabilities
 
     def _scaled_dot_product(self, query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None,
@@ -431,9 +436,13 @@ def _layout(classifier: Classifier, images: Tensor, read: list[Tensor]) -> Layou
     return classifier.read_as((len(images), lengths[0], 1), (images.shape[-2], images.shape[-1]))
 
 
-def _check_chain(classifier: Classifier, reader: _Reader) -> None:
+def _check_chain(classifier: Classifier, image: Tensor) -> None:
     """Refuse layers of which one does not follow the other token by token: no product of theirs would be the map."""
-    for (name, _, given), (after, token, _) in pairwise(reader.steps):
+    logits, reader = _forward(classifier, image, steps=True)
+    found = torch.autograd.grad(logits.sum(), [output for *_, output in reader.steps], allow_unused=True,
+                                retain_graph=True)
+    used = [step for step, gradient in zip(reader.steps, found) if gradient is not None]
+    for (name, _, given), (after, token, _) in pairwise(used):
         moved = None
         if token.requires_grad:
             (moved,) = torch.autograd.grad(token, given, retain_graph=True, allow_unused=True)
