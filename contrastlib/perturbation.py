@@ -127,6 +127,7 @@ def _first_signs(
     """Logits, and for each contrast the sign of the gradient, from one forward pass."""
     with torch.inference_mode(False), torch.enable_grad():
         leaf = images.detach().clone(memory_format=torch.preserve_format).requires_grad_()
+        target = target.clone()  # no inference tensor
         logits = _at_least_float32(classifier(leaf))
         signs = {name: torch.autograd.grad(contrast(logits, target).sum(), leaf, retain_graph=True)[0].sign_()
                  for name, contrast in contrasts.items()}

@@ -275,8 +275,8 @@ def attentions(classifier: Classifier, images: Tensor, target: Target, contrast:
         TypeError: the target is not made of integers.
         RuntimeError: the logits do not depend on the attention through anything differentiable.
     """
-    classes = as_target(target, images)
     with torch.inference_mode(False), torch.enable_grad():
+        classes = as_target(target, images)
         logits, read = _forward(classifier, images)
         layout = _layout(classifier, images, read)
         gradients = _gradients(contrast(logits, classes), read)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from contrastlib import relevance
 from contrastlib.attribution.class_maps import ClassMaps, Combine, class_maps
 from contrastlib.contrast import Contrast, original
-from contrastlib.models import Classifier, resolve
+from contrastlib.models import Classifier, NoMapError, resolve
 
 Target = int | Sequence[int] | Tensor
 Place = str | nn.Module | None
@@ -245,7 +245,7 @@ def cut(classifier: Classifier, images: Tensor, layer: Place) -> tuple[Tensor, P
         asking = True
         try:
             layout = classifier.read_as(given.shape, size_of(images))
-        except ValueError as error:
+        except NoMapError as error:
             raise ValueError(f"layer '{name}': {error}") from None
         asking = False
         maps = layout.to_map(given.detach())

@@ -32,6 +32,7 @@ class ChangedRunError(ValueError):
     """A folder holds another run, or one of a changed network, data set, setting or code; says what differs."""
 
 
+@torch.inference_mode(False)  # and with gradients, as the attributions have it
 def run(experiment: Experiment, setting: Setting, folder: str | Path, *, classifier: models.Classifier | None = None,
         dataset: data.ImageDataset | None = None, root: str | None = None, device: str | None = None, workers: int = 2,
         tables: Sequence[str | Path] = (), restart: bool = False, accept: bool = False,

@@ -181,6 +181,7 @@ def finetunable(name: str, class_names: Sequence[str], *, weights: str | Path | 
         return loaded if loaded.class_names == tuple(class_names) else new_head(loaded, class_names)
 
 
+@torch.inference_mode(False)
 def new_head(classifier: Classifier, classes: int | Sequence[str]) -> Classifier:
     """A network for other classes: all its layers but the last, which is initialised anew.
 
@@ -271,7 +272,7 @@ def light_tensor(images: Tensor, generator: torch.Generator) -> Tensor:
     (N, 3, H, W) in [0, 1]; the generator is on the CPU, so that the draws are the same on every device.
     """
     n, _, h, w = images.shape
-    flip, contrast, brightness = torch.rand(3, n, 1, 1, 1, generator=generator).to(images.device)
+    flip, contrast, brightness = torch.rand(3, n, 1, 1, 1, generator=generator, dtype=torch.float32).to(images.device)
     most = max(1, min(h, w) // 16)
     shifts = torch.randint(0, 2 * most + 1, (2, n), generator=generator)
     padded = nn.functional.pad(torch.where(flip < 0.5, images.flip(3), images), (most,) * 4, mode="replicate")
@@ -459,6 +460,7 @@ class Callback:
         """An epoch is done, measured and kept; the row is that of the record's history."""
 
 
+@torch.inference_mode(False)  # nor is there a loop without gradient around it
 def train(classifier: Classifier, train_set: ImageDataset, test_set: ImageDataset, recipe: Recipe = RECIPES["paper"],
           output: str | Path = "runs", *, validation: float = 0.0, workers: int | None = None, half: bool = False,
           restart: bool = False, callback: Callback | None = None, progress: bool = False) -> dict[str, Any]:

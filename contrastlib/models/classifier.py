@@ -79,7 +79,7 @@ class Preparation:
         image = F.resize(image, self._size(), interpolation=InterpolationMode(self.interpolation), antialias=True)
         if self.crop:
             image = F.center_crop(image, list(self.input_size))
-        tensor = image if isinstance(image, Tensor) else F.to_tensor(image)
+        tensor = image if isinstance(image, Tensor) else F.to_tensor(image).float()
         return tensor[None].clamp(0, 1)  # bicubic resizing of floats overshoots
 
     def _size(self) -> list[int]:
@@ -128,7 +128,8 @@ class Classifier(nn.Module):
         name: what the network is called.
 
     Raises:
-        ValueError: a size is not positive, std is not, or the interpolation is unknown.
+        ValueError: a size is not positive, std is not, the interpolation is unknown, or the network was made inside
+            ``torch.inference_mode()``.
         TypeError: the model is no module.
     """
 
@@ -153,6 +154,9 @@ class Classifier(nn.Module):
         super().__init__()
         if not isinstance(model, nn.Module):
             raise TypeError(f"a classifier wraps a torch.nn.Module, got {type(model).__name__}")
+        if any(tensor.is_inference() for tensor in (*model.parameters(), *model.buffers())):
+            raise ValueError(f"this {type(model).__name__} was made inside torch.inference_mode(), where nothing can be "
+                             "differentiated ever after: make it outside")
         self.model = model
         self.training = model.training
         self.class_names = None if class_names is None else as_names(class_names)
@@ -234,7 +238,7 @@ class Classifier(nn.Module):
             ValueError, TypeError: the images are not as :meth:`forward` wants them.
         """
         if images is None:
-            noise = torch.rand(1, 3, *self.input_size, generator=torch.Generator().manual_seed(0))
+            noise = torch.rand(1, 3, *self.input_size, generator=torch.Generator().manual_seed(0), dtype=torch.float32)
             images = noise.to(self.mean)
         _check_images(images)
         with torch.inference_mode(False):
@@ -428,18 +432,20 @@ def as_names(names: Sequence[str] | Mapping[int, str]) -> tuple[str, ...]:
     """Class names in the order of the logits, from a sequence or from a mapping of indices to names.
 
     Raises:
-        ValueError: the keys of a mapping are not the indices from 0 to C - 1.
+        ValueError: there are none, or the keys of a mapping are not the indices from 0 to C - 1.
         TypeError: one string, or no names at all.
     """
     if isinstance(names, Mapping):
         by_index = {int(index): name for index, name in names.items() if str(index).isdecimal()}
-        if sorted(by_index) != list(range(len(names))):
+        if not names or sorted(by_index) != list(range(len(names))):
             raise ValueError("class_names that are a mapping must go from the indices 0 to C - 1 to the names, got "
                              f"keys such as {next(iter(names), None)!r}")
         return tuple(str(by_index[i]) for i in range(len(names)))
     if isinstance(names, str) or not isinstance(names, Iterable):
         raise TypeError(f"class_names must be one name per logit, got {names!r}")
-    return tuple(map(str, names))
+    if not (given := tuple(map(str, names))):
+        raise ValueError("class_names must be one name per logit, got none")
+    return given
 
 
 def _is_listened_to(module: nn.Module) -> bool:
@@ -463,6 +469,7 @@ def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
     return int(h), int(w)
 
 
+@torch.inference_mode(False)
 def _per_channel(values: float | Sequence[float], what: str, model: nn.Module) -> Tensor:
     tensor = torch.as_tensor(values, dtype=torch.float64).reshape(-1)
     if tensor.numel() not in (1, 3):
