@@ -10,6 +10,7 @@ All functions work in the precision of the logits and can be differentiated agai
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -131,13 +132,13 @@ def foil(classes: int | Sequence[int] | Tensor) -> Contrast:
     chosen = chosen.long().reshape(1, -1) if chosen.ndim < 2 else chosen.long()
     if (chosen.sort(-1).values.diff(dim=-1) == 0).any():
         raise ValueError(f"a foil class is named twice: {chosen.tolist()}")
+    return partial(_foil_score, chosen)
 
-    def foil_score(logits: Tensor, target: Tensor) -> Tensor:
-        _check(logits, target, at_least=2)
-        sets = _foils_of_batch(chosen.to(logits.device, copy=True), logits, target)  # no inference tensor
-        return _of_target(logits, target) - logits.gather(-1, sets).logsumexp(-1)
 
-    return foil_score
+def _foil_score(chosen: Tensor, logits: Tensor, target: Tensor) -> Tensor:
+    _check(logits, target, at_least=2)
+    sets = _foils_of_batch(chosen.to(logits.device, copy=True), logits, target)  # no inference tensor
+    return _of_target(logits, target) - logits.gather(-1, sets).logsumexp(-1)
 
 
 def tempered(temperature: float) -> Contrast:
@@ -164,16 +165,16 @@ def tempered(temperature: float) -> Contrast:
         return max
     if math.isinf(temperature):
         return mean
+    return partial(_tempered_score, temperature)
 
-    def tempered_score(logits: Tensor, target: Tensor) -> Tensor:
-        _check(logits, target, at_least=2)
-        others = _others(logits, target)
-        # Differences to the strongest rival: T * logsumexp(y / T) would add and cancel y in low precision.
-        strongest = others.detach().amax(-1, keepdim=True)
-        spread = ((others - strongest) / temperature).logsumexp(-1)
-        return _of_target(logits, target) - strongest.squeeze(-1) - temperature * spread
 
-    return tempered_score
+def _tempered_score(temperature: float, logits: Tensor, target: Tensor) -> Tensor:
+    _check(logits, target, at_least=2)
+    others = _others(logits, target)
+    # Differences to the strongest rival: T * logsumexp(y / T) would add and cancel y in low precision.
+    strongest = others.detach().amax(-1, keepdim=True)
+    spread = ((others - strongest) / temperature).logsumexp(-1)
+    return _of_target(logits, target) - strongest.squeeze(-1) - temperature * spread
 
 
 def finer(gamma: float = 0.6, n: int = 3) -> Contrast:
@@ -197,15 +198,15 @@ def finer(gamma: float = 0.6, n: int = 3) -> Contrast:
         raise ValueError(f"gamma must be finite, got {gamma}")
     if n < 1:
         raise ValueError(f"n must be at least 1, got {n}")
+    return partial(_finer_score, gamma, n)
 
-    def finer_score(logits: Tensor, target: Tensor) -> Tensor:
-        _check(logits, target, at_least=n + 1)
-        distance = (logits - logits.gather(-1, target[:, None])).detach().abs()
-        distance = distance.masked_fill(_is_target(logits, target), math.inf)
-        nearest = distance.topk(n, dim=-1, largest=False).indices
-        return _of_target(logits, target) - gamma * logits.gather(-1, nearest).mean(-1)
 
-    return finer_score
+def _finer_score(gamma: float, n: int, logits: Tensor, target: Tensor) -> Tensor:
+    _check(logits, target, at_least=n + 1)
+    distance = (logits - logits.gather(-1, target[:, None])).detach().abs()
+    distance = distance.masked_fill(_is_target(logits, target), math.inf)
+    nearest = distance.topk(n, dim=-1, largest=False).indices
+    return _of_target(logits, target) - gamma * logits.gather(-1, nearest).mean(-1)
 
 
 def weights(contrast: Contrast, logits: Tensor, target: Tensor) -> Tensor:

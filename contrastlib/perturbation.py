@@ -186,9 +186,10 @@ def blur(images: Tensor, classifier: Classifier | None = None) -> Tensor:  # noq
     """
     scale = min(1.0, min(images.shape[-2:]) / 224)
     sigma, kernel = BLUR_SIGMA * scale, 2 * round((BLUR_KERNEL - 1) / 2 * scale) + 1
-    rows = gaussian_blur(images, [kernel, 1], [sigma, sigma])
-    # The weights of the window add up to one only to seven digits: white would become a little whiter than white.
-    return gaussian_blur(rows, [1, kernel], [sigma, sigma]).clamp_(0, 1)
+    with torch.autocast(images.device.type, enabled=False):
+        rows = gaussian_blur(images, [kernel, 1], [sigma, sigma])
+        # The weights of the window add up to one only to seven digits: white would become a little whiter than white.
+        return gaussian_blur(rows, [1, kernel], [sigma, sigma]).clamp_(0, 1)
 
 
 def mean_colour(images: Tensor, classifier: Classifier) -> Tensor:

@@ -1,5 +1,6 @@
 """How pictures are read, whichever way they come in: 8-bit RGB, upright, what is transparent laid on white."""
 
+import io
 import struct
 from pathlib import Path
 
@@ -10,19 +11,19 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 
 
-def read(path: str | Path) -> Image.Image:
-    """A picture from a file, as :func:`rgb` gives it.
+def read(file: str | Path | bytes) -> Image.Image:
+    """A picture from a file or its content, as :func:`rgb` gives it.
 
     Raises:
         ValueError: the file is no picture, or not a whole one; names it.
         FileNotFoundError: there is no such file.
     """
-    path = Path(path)
-    if path.is_dir():
-        raise ValueError(f"{path} is a folder, not an image file")
+    path = "the content" if isinstance(file, bytes) else Path(file)
     try:
-        with Image.open(path) as picture:
-            return rgb(picture)
+        if isinstance(path, Path) and path.is_dir():
+            raise IsADirectoryError("it is a folder")
+        with Image.open(io.BytesIO(file) if isinstance(file, bytes) else path) as picture:
+            return _rgb(picture)
     except UnidentifiedImageError:
         raise ValueError(f"{path} is not an image file that can be read") from None
     except FileNotFoundError:
@@ -37,8 +38,15 @@ def rgb(picture: Image.Image) -> Image.Image:
     Of 16 bits a channel the upper eight are taken, as Pillow does for colours.
 
     Raises:
-        ValueError: its values have no stated range, as those of 32-bit pictures.
+        ValueError: its file is damaged, or its values have no stated range, as those of 32-bit pictures.
     """
+    try:
+        return _rgb(picture)
+    except UNREADABLE as error:
+        raise ValueError(f"the picture cannot be read: {error}") from error
+
+
+def _rgb(picture: Image.Image) -> Image.Image:
     picture.load()
     picture = _upright(picture)
     if picture.mode.startswith("I;16"):

@@ -7,9 +7,12 @@ at any moment, they lose the piece in hand and nothing else.
 import hashlib
 import json
 import os
+import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import safetensors.numpy
@@ -17,6 +20,10 @@ from filelock import FileLock
 from safetensors import SafetensorError, safe_open
 
 Arrays = dict[str, np.ndarray]
+
+# What readers raise for bytes that are no file of theirs, or not a whole one.
+DAMAGED = (BadZipFile, UnpicklingError, SafetensorError, OSError, EOFError, ValueError, RuntimeError, LookupError,
+           TypeError, AttributeError, AssertionError, ArithmeticError, struct.error)
 
 
 class ChangedError(ValueError):
@@ -58,22 +65,27 @@ def replace_text(path: Path, text: str) -> None:
 
 def replace_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON file whole or not at all; numbers that JSON does not know, such as NaN, are refused."""
-    replace_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    try:
+        text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path} cannot hold this: {error}") from error
+    replace_text(path, text)
 
 
-def read_json(path: Path, *needed: str) -> dict[str, Any]:
-    """A JSON file that holds an object with the needed keys.
+def read_json(path: Path, **needed: type) -> dict[str, Any]:
+    """A JSON file that holds an object with the needed keys, whose values are of these types.
 
     Raises:
         DamagedError: it is something else; says what.
     """
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf8"))
-        missing = [name for name in needed if name not in content]
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise DamagedError(f"{path} is damaged: {error}") from error
-    if missing or not isinstance(content, dict):
-        raise DamagedError(f"{path} is damaged: it lacks {', '.join(missing) or 'an object'}")
+    missing = ["an object"] if not isinstance(content, dict) else [
+        name for name, kind in needed.items() if not isinstance(content.get(name), kind)]
+    if missing:
+        raise DamagedError(f"{path} is damaged: it lacks {', '.join(missing)}")
     return content
 
 
@@ -106,7 +118,7 @@ def load_arrays(path: Path, **wanted: object) -> tuple[Arrays, dict[str, Any]]:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dictionary
         about: dict[str, Any] = json.loads(head["about"])
         stated = head["digest"]
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
+    except DAMAGED as error:
         raise DamagedError(f"{path} is damaged: {error}") from error
     if stated != _digest_of_arrays(head["about"], arrays):
         raise DamagedError(f"{path} is damaged: its content does not have the digest that it states")

@@ -1,9 +1,9 @@
 """Whatever mode a caller's loop is in: the same numbers, bit for bit, of all that takes a classifier or logits."""
 
-import copy
 import dataclasses
+import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -19,9 +19,8 @@ from transformer_networks import transformer
 from contrastlib import attribution, contrast, evaluation, experiments, explorables, models, perturbation, published
 from contrastlib import relevance as arithmetic
 from contrastlib.experiments import selection, training
-from contrastlib.experiments.experiment import Setting
 
-SIZE, STEP = 16, {"epsilon": 0.01, "steps": 2}
+SIZE = 16
 
 
 @contextmanager
@@ -33,8 +32,7 @@ def float64_by_default() -> Iterator[None]:
         torch.set_default_dtype(torch.float32)
 
 
-MODES = {"no_grad": torch.no_grad, "inference_mode": torch.inference_mode,
-         "set_grad_enabled": lambda: torch.set_grad_enabled(False), "float64 by default": float64_by_default}
+MODES = {"no_grad": torch.no_grad, "inference_mode": torch.inference_mode, "float64 by default": float64_by_default}
 
 
 def network(classes: int = 3) -> nn.Module:
@@ -66,15 +64,21 @@ def given() -> Given:
 
 
 def trained(g: Given) -> Any:
-    learner = training.new_head(classifier_of(network(5)), ["red", "green", "blue"])
+    with torch.inference_mode(False):
+        learner = models.Classifier(network(5), input_size=SIZE, crop=False)
+    learner = training.new_head(learner, ["red", "green", "blue"])
     with torch.no_grad():
         for parameter in learner.parameters():
             parameter.copy_(torch.linspace(-1, 1, parameter.numel()).reshape(parameter.shape))
     recipe = training.Recipe(epochs=1, batch_size=4, augmentation="light_tensor", in_memory=True, ema=0.5)
-    import tempfile
     with tempfile.TemporaryDirectory() as folder:
         record = training.train(learner, Blobs(9), Blobs(6, "test"), recipe, folder, workers=0)
     return [*learner.state_dict().values(), record["history"][0]["held_out_loss"], learner(g.x)]
+
+
+def followed(found: attribution.Attentions) -> Any:
+    ways = (attribution.AttentionRollout(discard=0.3), attribution.AttentionRelevance(relu=False))
+    return [found, *(way.from_attentions(found, 1) for way in ways), *(way.matrices(found) for way in ways)]
 
 
 def attributions() -> dict[str, Any]:
@@ -105,7 +109,7 @@ ASKED: dict[str, Any] = {
     "prepare": lambda c, g: [c.prepare(Image.linear_gradient("L").convert("RGB")), c.prepare(g.x[0]),
                              c.prepare((255 * g.x[0]).to(torch.uint8)),
                              c.prepare(np.linspace(0, 1, 300).reshape(10, 10, 3))],
-    "gradient_sign": lambda c, g: perturbation.gradient_sign(c, g.x, g.t, contrast.weighted, **STEP),
+    "gradient_sign": lambda c, g: perturbation.gradient_sign(c, g.x, g.t, contrast.weighted, epsilon=0.01, steps=2),
     "gradient_sign_sweep": lambda c, g: perturbation.gradient_sign_sweep(
         c, g.x, g.t, {"foil": contrast.foil(g.s[:, None]), "max": contrast.max}, steps=(1, 2)),
     "baselines": lambda c, g: [fill(g.x, c) for fill in perturbation.BASELINES.values()],
@@ -125,16 +129,12 @@ ASKED: dict[str, Any] = {
     "explorables.pushing": lambda c, g: (lambda e: [e.values, e.errors, e.picture])(
         explorables.pushing(c, g.x, g.t, count=2)),
     "published.full_grad": lambda c, g: published.full_grad(c, g.x, g.t, contrast.weighted),
-    "finetunable": lambda _, g: (lambda c: [c(g.x.new_full((1, 3, 128, 128), 0.5))])(
-        training.finetunable("birds_vgg", ["a", "b"], seed=1)) if False else None,
+    "load": lambda *_: attribution.gradient(models.load("birds_vgg"), images(1, 128, torch.float32), 3),
 }
 ASKED_OF_TRANSFORMERS: dict[str, Any] = {
     "rollout": lambda c, g: attribution.attention_rollout(c, g.x, g.t, contrast.weighted),
     "relevance": lambda c, g: attribution.attention_relevance(c, g.x, g.t, contrast.foil(g.s[:, None])),
-    "attentions": lambda c, g: (lambda found: [found, *(m for how in (attribution.AttentionRollout(discard=0.3),
-                                                                    attribution.AttentionRelevance(relu=False))
-                                                        for m in (how.from_attentions(found, 1), *how.matrices(found)))])(
-        attribution.attentions(c, g.x, g.t, contrast.weighted)),
+    "attentions": lambda c, g: followed(attribution.attentions(c, g.x, g.t, contrast.weighted)),
     "rollout as published": lambda c, g: published.gradient_rollout(c, g.x, g.t, contrast.weighted),
     "grad_cam of tokens": lambda c, g: attribution.grad_cam(c, g.x, g.t, contrast.weighted),
     "full_grad of tokens": lambda c, g: attribution.full_grad.terms(c, g.x, g.t, contrast.weighted),
@@ -142,10 +142,8 @@ ASKED_OF_TRANSFORMERS: dict[str, Any] = {
     "explorables.blocks": lambda c, g: explorables.blocks(c, g.x[0]).pictures,
 }
 ASKED_OF_NUMBERS: dict[str, Any] = {
-    "weights": lambda y, t, s, _: [contrast.weights(score, y, t) for score in (
-        contrast.original, contrast.mean, contrast.max, contrast.weighted, contrast.probability, contrast.foil(s[:, None]),
-        contrast.tempered(0.5), contrast.finer(n=1))],
-    "scores": lambda y, t, s, _: [score(y, t) for score in (contrast.weighted, contrast.foil(s[:, None]), contrast.max)],
+    "weights": lambda y, t, s, _: [contrast.weights(score, y, t) for score in scores(s)],
+    "scores": lambda y, t, s, _: [score(y, t) for score in scores(s)],
     "rivals": lambda y, t, *_: contrast.effective_rivals(contrast.weighted, y, t),
     "relevance": lambda _y, _t, _s, m: [
         arithmetic.upsample(m, (9, 9)), arithmetic.spread(m, (9, 9)), arithmetic.spread(m, (2, 2)),
@@ -162,10 +160,15 @@ ASKED_OF_NUMBERS: dict[str, Any] = {
     "published": lambda y, t, s, m: [
         published.weighted_with_attached_weights(y, t), published.relative_probability(y, t, s),
         published.upsample(m, (9, 9)), published.white_at_mid_range(m),
-        published.random_blur(torch.ones(1, 3, 60, 60), torch.Generator().manual_seed(0))],
+        published.random_blur(torch.ones(1, 3, 60, 60, dtype=torch.float32), torch.Generator().manual_seed(0))],
     "light_tensor": lambda _y, _t, _s, m: training.light_tensor(
         m.expand(-1, 3, -1, -1).contiguous(), torch.Generator().manual_seed(0)),
 }
+
+
+def scores(s: Tensor) -> list[contrast.Contrast]:
+    return [contrast.original, contrast.mean, contrast.max, contrast.weighted, contrast.probability,
+            contrast.foil(s[:, None]), contrast.tempered(0.5), contrast.finer(n=1)]
 
 
 def numbers(value: Any) -> list[Any]:
@@ -201,41 +204,49 @@ def usual(name: str) -> list[Any]:
 EVERY = [*ASKED, *ASKED_OF_TRANSFORMERS, *ASKED_OF_NUMBERS]
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("name", EVERY)
-def test_inputs_made_outside(name, mode):
-    expected, inputs = usual(name), given()
-    made = None if name in ASKED_OF_NUMBERS else vit() if name in ASKED_OF_TRANSFORMERS else classifier_of(network())
+def made_for(name: str) -> Any:
+    """What is asked: a classifier, or nothing where numbers are."""
+    if name in ASKED_OF_NUMBERS:
+        return None
+    return vit() if name in ASKED_OF_TRANSFORMERS else classifier_of(network())
+
+
+@pytest.mark.parametrize(("name", "mode"), [
+    (name, mode) for name in EVERY for mode in MODES if name not in ("load", "train") or mode != "float64 by default"])
+def test_a_mode_around_a_call_changes_no_number(name, mode):
+    expected, inputs, made = usual(name), given(), made_for(name)
     with MODES[mode]():
         assert answer(name, made, inputs) == expected
     assert answer(name, made, inputs) == expected
 
 
-@pytest.mark.parametrize("mode", ["no_grad", "inference_mode", "set_grad_enabled"])
 @pytest.mark.parametrize("name", EVERY)
-def test_inputs_made_inside(name, mode):
-    expected = usual(name)
-    made = None if name in ASKED_OF_NUMBERS else vit() if name in ASKED_OF_TRANSFORMERS else classifier_of(network())
-    with MODES[mode]():
+def test_inputs_made_in_inference_mode(name):
+    expected, made = usual(name), made_for(name)
+    with torch.inference_mode():
         inputs = given()
         assert answer(name, made, inputs) == expected
     assert answer(name, made, inputs) == expected
 
 
-@pytest.mark.parametrize("mode", ["no_grad", "inference_mode", "set_grad_enabled"])
-@pytest.mark.parametrize("name", [*ASKED, *ASKED_OF_TRANSFORMERS])
-def test_classifiers_made_inside(name, mode):
+@pytest.mark.parametrize("name", ASKED)
+def test_classifiers_made_in_inference_mode(name):
     expected, net = usual(name), network()
-    with MODES[mode]():
-        made = None if name in ASKED_OF_TRANSFORMERS else classifier_of(net)
-        inside = answer(name, made)
-    assert inside == expected
-    if made is not None:
+    with torch.inference_mode():
+        made = classifier_of(net)
         assert answer(name, made) == expected
+    assert answer(name, made) == expected
 
 
-@pytest.mark.parametrize("name", [*ASKED_OF_NUMBERS, "baselines", "prepare"])
-def test_autocast_changes_no_arithmetic(name):
+def test_a_network_made_in_inference_mode_is_refused():
+    with torch.inference_mode():
+        net = nn.Linear(3, 3)
+    with pytest.raises(ValueError, match=r"this Linear was made inside torch.inference_mode\(\).* make it outside"):
+        classifier_of(net)
+
+
+@pytest.mark.parametrize("name", [*sorted({*ASKED_OF_NUMBERS} - {"published"}), "baselines", "prepare"])
+def test_autocast_rounds_no_arithmetic_behind_a_network(name):
     expected = usual(name)
     with torch.autocast("cpu", torch.bfloat16):
         assert answer(name) == expected

@@ -1,12 +1,13 @@
 """What all attributions share: how they are called, and one forward pass cut at a layer."""
 
 import functools
+import sys
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -85,6 +86,11 @@ class Attribution(BaseAttribution):
         self.reads = reads
         self.name = getattr(combine, "__name__", "attribution")
         functools.update_wrapper(self, combine)
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        """Pickled as functions are, by its name: what bears that is no longer the rule."""
+        named = getattr(sys.modules.get(self.combine.__module__), self.name, None)
+        return self.name if named is self else (type(self), (self.combine, self.reads))
 
     def class_maps(self, classifier: Classifier, images: Tensor, classes: Sequence[int] | Tensor | None = None, *,
                    layer: str | nn.Module | None = None) -> ClassMaps:

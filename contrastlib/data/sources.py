@@ -305,8 +305,8 @@ def _numbered(path: Path, unique: str = "") -> dict[int, _Line]:
         lines = path.read_text(encoding="utf8").split("\n")
     except FileNotFoundError:
         raise DataNotFoundError(f"the data set is not whole: there is no {path}") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is no text file: {error}") from error
+    except (UnicodeDecodeError, OSError) as error:
+        raise DataError(f"{path} is no text file that can be read: {error}") from error
     found: dict[int, _Line] = {}
     seen: dict[str, int] = {}
     for line in (_Line(path, i, text.strip()) for i, text in enumerate(lines, 1) if text.strip()):

@@ -14,7 +14,6 @@ from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 from zipfile import BadZipFile, ZipFile
 
@@ -474,7 +473,8 @@ def train(classifier: Classifier, train_set: ImageDataset, test_set: ImageDatase
     (wang2022why, eriksson2025reproducibility), which keeps the last epoch.
 
     Args:
-        classifier: trained in place; ends with the weights of the best epoch as they are stored, in evaluation mode.
+        classifier: trained in place; ends with the weights of the best epoch as they are stored, in evaluation mode,
+            also where it is interrupted.
         train_set: images to train on.
         test_set: images to measure on; they also choose the best epoch, unless `validation` is given.
         recipe: how to train.
@@ -525,8 +525,11 @@ def train(classifier: Classifier, train_set: ImageDataset, test_set: ImageDatase
             for name in FILES if restart else ():
                 (folder / name).unlink(missing_ok=True)
             run = _Training(classifier, loaders, recipe, _new_record(classifier, splits, recipe), folder, half)
-            run.resume(callback or Callback())
-            run.go_on(callback or Callback(), progress)
+            try:
+                run.resume(callback or Callback())
+                run.go_on(callback or Callback(), progress)
+            finally:
+                classifier.eval()
     except filelock.Timeout:
         raise store.ChangedError(f"another process trains in {folder}: wait, or give another --output") from None
     return store.read_json(folder / RECORD)
@@ -568,7 +571,7 @@ class _Training:
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
             found = store.differences(state["identity"], self.identity)
             kept = {name: state[name] for name in (*self.parts, "history")}
-        except (BadZipFile, UnpicklingError, RuntimeError, ValueError, LookupError, TypeError) as error:
+        except store.DAMAGED as error:
             raise store.DamagedError(f"{path} is damaged, or no checkpoint of a training: {_ADVICE}") from error
         if found:
             raise store.ChangedError(f"{path} is of another training: {'; '.join(found)}. To keep it, {_ADVICE}")

@@ -7,5 +7,5 @@ from contrastlib.models.zoo import Stored, WeightsError, WeightsNotFoundError, f
 from contrastlib.names import UnknownNameError
 
 __all__ = ["Classifier", "Layer", "LayerReport", "Layout", "NoMapError", "Preparation", "Preprocessing", "Stored",
-           "UnknownNameError", "Weights", "WeightsError", "WeightsNotFoundError", "birds", "fit_weights", "layout_of", "load",
-           "read_weights", "resolve", "square_enough"]
+           "UnknownNameError", "Weights", "WeightsError", "WeightsNotFoundError", "birds", "fit_weights", "layout_of",
+           "load", "read_weights", "resolve", "square_enough"]

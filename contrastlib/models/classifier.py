@@ -155,8 +155,8 @@ class Classifier(nn.Module):
         if not isinstance(model, nn.Module):
             raise TypeError(f"a classifier wraps a torch.nn.Module, got {type(model).__name__}")
         if any(tensor.is_inference() for tensor in (*model.parameters(), *model.buffers())):
-            raise ValueError(f"this {type(model).__name__} was made inside torch.inference_mode(), where nothing can be "
-                             "differentiated ever after: make it outside")
+            raise ValueError(f"this {type(model).__name__} was made inside torch.inference_mode(), and nothing of it "
+                             "can be differentiated: make it outside")
         self.model = model
         self.training = model.training
         self.class_names = None if class_names is None else as_names(class_names)

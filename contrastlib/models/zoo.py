@@ -5,7 +5,6 @@ import importlib.util
 import math
 import pickle
 import re
-import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,11 +17,11 @@ import safetensors.torch
 import timm
 import torch
 import torchvision
-from safetensors import SafetensorError
 from timm.data.config import resolve_data_config
 from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
 from torch import Tensor, nn
 
+from contrastlib import store
 from contrastlib.models import birds
 from contrastlib.models.classifier import Classifier, Preprocessing, Weights, as_names
 from contrastlib.names import UnknownNameError, did_you_mean
@@ -36,9 +35,6 @@ _PACKAGED = "models/efficientnet-lite0-57934424.pth"
 _DIGEST = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 _WRAPPINGS = ("state_dict", "model", "model_state_dict", "params", "weights", "net", "network", "module")
 _AVERAGE = re.compile(r"(^|[._])(ema|swa|averaged?)([._]|$)")  # over the training, which comes before what was averaged
-# What torch's reader raises for bytes that are no file of its own, or not a whole one.
-_DAMAGED = (SafetensorError, RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError,
-            AssertionError, ArithmeticError, struct.error)
 _WITH_AUXILIARY_HEADS = ("googlenet", "inception_v3")
 
 
@@ -188,7 +184,7 @@ def read_weights(path: str | Path, digest: str | None = None) -> Stored:
     try:
         content = safetensors.torch.load_file(path) if path.suffix == ".safetensors" else torch.load(
             path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, *_DAMAGED) as error:
+    except store.DAMAGED as error:
         if not isinstance(error, pickle.UnpicklingError) and "weights_only" not in str(error):
             raise WeightsError(f"{path} is damaged or cut short: {_first_line(error)}") from error
         other = re.search(r"GLOBAL (\S+)", str(error))  # torch goes on to tell how the code in the file can be run
