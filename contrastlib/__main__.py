@@ -316,13 +316,10 @@ def _device(name: str | None) -> str:
 def _names(file: str | None) -> list[str] | None:
     if not file:
         return None
-    try:
-        names = [line.strip() for line in Path(file).read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    except UnicodeDecodeError as error:
-        raise ValueError(f"--classes {file} is no text in UTF-8: {error}") from error
-    if not names:
-        raise ValueError(f"--classes {file} names no class")
-    return names
+    text = Path(file).read_text(encoding="utf-8-sig", errors="replace")
+    if not text.strip() or "\ufffd" in text:
+        raise ValueError(f"--classes {file} is no text in UTF-8 with the name of a class in each line")
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def list_photographs() -> None:

@@ -5,7 +5,7 @@ measured by :mod:`contrastlib.evaluation`.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -154,14 +154,10 @@ def _check_steps(epsilons: Sequence[float], steps: Sequence[int]) -> None:
 @contextmanager
 def _frozen(module: nn.Module) -> Iterator[None]:
     """No parameter needs a gradient while the context is open: less is computed, and less is kept for it."""
-    needing = [p for p in module.parameters() if p.requires_grad]
-    for p in needing:
-        p.requires_grad_(False)
-    try:
+    with ExitStack() as undo:
+        for parameter in [parameter for parameter in module.parameters() if parameter.requires_grad]:
+            undo.callback(parameter.requires_grad_(False).requires_grad_)
         yield
-    finally:
-        for p in needing:
-            p.requires_grad_()
 
 
 def _at_least_float32(tensor: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 # What Pillow raises for files that are no pictures, or not whole ones.
-UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, RuntimeError, struct.error, Image.DecompressionBombError)
 
 
 def read(file: str | Path | bytes) -> Image.Image:
@@ -18,18 +18,18 @@ def read(file: str | Path | bytes) -> Image.Image:
         ValueError: the file is no picture, or not a whole one; names it.
         FileNotFoundError: there is no such file.
     """
-    path = "the content" if isinstance(file, bytes) else Path(file)
+    path = "the picture" if isinstance(file, bytes) else file
+    if not isinstance(file, bytes) and Path(file).is_dir():
+        raise ValueError(f"{path} is a folder, not an image file")
     try:
-        if isinstance(path, Path) and path.is_dir():
-            raise IsADirectoryError("it is a folder")
-        with Image.open(io.BytesIO(file) if isinstance(file, bytes) else path) as picture:
-            return _rgb(picture)
+        with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as picture:
+            return rgb(picture)
     except UnidentifiedImageError:
         raise ValueError(f"{path} is not an image file that can be read") from None
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no file {path}") from None
     except UNREADABLE as error:
-        raise ValueError(f"the image {path} cannot be read: {error}") from error
+        raise ValueError(f"{path} cannot be read: {error}") from error
 
 
 def rgb(picture: Image.Image) -> Image.Image:
@@ -41,13 +41,9 @@ def rgb(picture: Image.Image) -> Image.Image:
         ValueError: its file is damaged, or its values have no stated range, as those of 32-bit pictures.
     """
     try:
-        return _rgb(picture)
+        picture.load()
     except UNREADABLE as error:
-        raise ValueError(f"the picture cannot be read: {error}") from error
-
-
-def _rgb(picture: Image.Image) -> Image.Image:
-    picture.load()
+        raise ValueError(f"the picture is damaged: {error}") from error
     picture = _upright(picture)
     if picture.mode.startswith("I;16"):
         deep, hole = np.asarray(picture), picture.info.get("transparency")  # of grey: the value that is transparent

@@ -65,11 +65,7 @@ def replace_text(path: Path, text: str) -> None:
 
 def replace_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON file whole or not at all; numbers that JSON does not know, such as NaN, are refused."""
-    try:
-        text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path} cannot hold this: {error}") from error
-    replace_text(path, text)
+    replace_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_json(path: Path, **needed: type) -> dict[str, Any]:
@@ -79,11 +75,10 @@ def read_json(path: Path, **needed: type) -> dict[str, Any]:
         DamagedError: it is something else; says what.
     """
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf8"))
-    except (ValueError, OSError, RecursionError) as error:
+        content = dict[str, Any](json.loads(path.read_text(encoding="utf8")))
+    except (ValueError, TypeError, OSError, RecursionError) as error:
         raise DamagedError(f"{path} is damaged: {error}") from error
-    missing = ["an object"] if not isinstance(content, dict) else [
-        name for name, kind in needed.items() if not isinstance(content.get(name), kind)]
+    missing = [name for name, kind in needed.items() if not isinstance(content.get(name), kind)]
     if missing:
         raise DamagedError(f"{path} is damaged: it lacks {', '.join(missing)}")
     return content
@@ -116,7 +111,7 @@ def load_arrays(path: Path, **wanted: object) -> tuple[Arrays, dict[str, Any]]:
         with safe_open(path, "np") as file:
             head = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dictionary
-        about: dict[str, Any] = json.loads(head["about"])
+        about = dict[str, Any](json.loads(head["about"]))
         stated = head["digest"]
     except DAMAGED as error:
         raise DamagedError(f"{path} is damaged: {error}") from error

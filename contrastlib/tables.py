@@ -43,16 +43,11 @@ def load(path: str | Path) -> pd.DataFrame:
             header, rows = next(reader, []), []
             for cells in reader:
                 if len(cells) != len(header):
-                    raise ValueError(f"{len(cells)} cells for {len(header)} columns")
+                    raise ValueError(f"line {reader.line_num}: {len(cells)} cells for {len(header)} columns")
                 rows.append(cells)
-        except (ValueError, csv.Error) as error:
-            raise ValueError(f"{path}, line {reader.line_num}: {error}") from error
-    if len(set(header)) < len(header):
-        raise ValueError(f"{path} has a column twice: {', '.join(header)}")
-    try:
-        return typed(pd.DataFrame(rows, columns=header))
-    except (ValueError, OverflowError) as error:
-        raise ValueError(f"{path}: {error}") from error
+            return typed(pd.DataFrame(rows, columns=header))
+        except (ValueError, OverflowError, csv.Error) as error:
+            raise ValueError(f"{path}, {error}") from error
 
 
 def typed(rows: pd.DataFrame | Sequence[Mapping[str, object]]) -> pd.DataFrame:
@@ -88,8 +83,7 @@ def save(path: str | Path, rows: pd.DataFrame | Sequence[Mapping[str, object]], 
         provenance: what made the rows; see :func:`provenance`. It is noted for each of their groups.
 
     Raises:
-        ValueError: there are no rows, they differ in columns, the table has other columns, or the provenance is
-            nothing that JSON can hold.
+        ValueError: there are no rows, they differ in columns or lack one of the group, or the table has other columns.
     """
     path = Path(path)
     if not isinstance(rows, pd.DataFrame) and any(list(row) != list(rows[0]) for row in rows):

@@ -311,7 +311,8 @@ def _numbered(path: Path, unique: str = "") -> dict[int, _Line]:
     seen: dict[str, int] = {}
     for line in (_Line(path, i, text.strip()) for i, text in enumerate(lines, 1) if text.strip()):
         number, _, text = line.text.partition(" ")
-        line.check(number.isdecimal() and text != "", f"expected a number, a space and a value, got {line.text!r}")
+        right = number.isdecimal() and len(number) < 20 and text != ""
+        line.check(right, f"expected a number, a space and a value, got {line.text!r}")
         for name in (f"the number {int(number)}", f"the {unique} {text.strip()}")[: 2 if unique else 1]:
             line.check(seen.setdefault(name, line.line) == line.line, f"{name} stands already in line {seen[name]}")
         found[int(number)] = line._replace(text=text.strip())

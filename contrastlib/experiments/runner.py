@@ -132,18 +132,14 @@ class _Run:
 
     def compute(self, shards: selection.Shards, missing: Sequence[int], mine: Sequence[int]) -> None:
         """This process's share of the missing shards."""
-        network = self.classifier.model
         if self.setting.compiled:
             # Shards of another length, of which there is one at most, would compile everything again.
-            self.classifier.model = cast(nn.Module, torch.compile(network, dynamic=False))
+            self.classifier.model = cast(nn.Module, torch.compile(self.classifier.model, dynamic=False))
         total = sum(map(len, shards.parts))
         self.tell(self.experiment.name, total - sum(len(shards.parts[number]) for number in missing), total)
-        try:
-            for _ in shards.compute(mine, self.measure, self.workers):
-                done = sum(len(part) for number, part in enumerate(shards.parts) if shards.file(number).exists())
-                self.tell(self.experiment.name, done, total)
-        finally:
-            self.classifier.model = network
+        for _ in shards.compute(mine, self.measure, self.workers):
+            done = sum(len(part) for number, part in enumerate(shards.parts) if shards.file(number).exists())
+            self.tell(self.experiment.name, done, total)
 
     def measure(self, samples: list[data.Sample], positions: list[int]) -> Values:
         """The experiment's numbers of some images."""

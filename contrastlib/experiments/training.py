@@ -571,13 +571,13 @@ class _Training:
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
             found = store.differences(state["identity"], self.identity)
             kept = {name: state[name] for name in (*self.parts, "history")}
+            for name, part in () if found else self.parts.items():
+                part.load_state_dict(kept[name])
         except store.DAMAGED as error:
             raise store.DamagedError(f"{path} is damaged, or no checkpoint of a training: {_ADVICE}") from error
         if found:
             raise store.ChangedError(f"{path} is of another training: {'; '.join(found)}. To keep it, {_ADVICE}")
         self.history += kept["history"]
-        for name, part in self.parts.items():
-            part.load_state_dict(kept[name])
         callback.resumed(len(self.history))
         self._keep_best()  # the interruption may have come between the checkpoint and the weights
 

@@ -90,6 +90,8 @@ class Preparation:
     def _middle(self, image: Any) -> Any:
         """Of a strip, what may remain of it after the crop: resized as a whole it could fill the memory."""
         sides = F.get_dimensions(image)[1:]
+        if not min(sides):
+            raise ValueError(f"a picture must not be empty, this one has {sides[0]} x {sides[1]} pixels")
         most = _STRIP * min(sides) * max(self.input_size) // min(self.input_size)
         if not self.crop or len(self._size()) > 1 or max(sides) <= most:
             return image
@@ -432,20 +434,18 @@ def as_names(names: Sequence[str] | Mapping[int, str]) -> tuple[str, ...]:
     """Class names in the order of the logits, from a sequence or from a mapping of indices to names.
 
     Raises:
-        ValueError: there are none, or the keys of a mapping are not the indices from 0 to C - 1.
+        ValueError: the keys of a mapping are not the indices from 0 to C - 1.
         TypeError: one string, or no names at all.
     """
     if isinstance(names, Mapping):
         by_index = {int(index): name for index, name in names.items() if str(index).isdecimal()}
-        if not names or sorted(by_index) != list(range(len(names))):
+        if sorted(by_index) != list(range(len(names))):
             raise ValueError("class_names that are a mapping must go from the indices 0 to C - 1 to the names, got "
                              f"keys such as {next(iter(names), None)!r}")
         return tuple(str(by_index[i]) for i in range(len(names)))
     if isinstance(names, str) or not isinstance(names, Iterable):
         raise TypeError(f"class_names must be one name per logit, got {names!r}")
-    if not (given := tuple(map(str, names))):
-        raise ValueError("class_names must be one name per logit, got none")
-    return given
+    return tuple(map(str, names))
 
 
 def _is_listened_to(module: nn.Module) -> bool:

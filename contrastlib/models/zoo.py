@@ -3,7 +3,6 @@
 import hashlib
 import importlib.util
 import math
-import pickle
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -136,7 +135,7 @@ def load(
         raise ValueError(f"{len(given)} class names for num_classes={num_classes}")
     number = num_classes if given is None else len(given)
     if number is not None and number < 1:
-        raise ValueError(f"num_classes must be at least 1, got {number}")
+        raise ValueError(f"a network needs at least one class, got {number}")
     library, short = _library(name, weights)
     args = dict(model_args or {})
     if library == "timm" and "input_size" in preprocessing and _record(short).fixed_input_size:
@@ -167,17 +166,13 @@ def read_weights(path: str | Path, digest: str | None = None) -> Stored:
     Raises:
         WeightsNotFoundError: there is no such file.
         WeightsError: another digest, a damaged file, or one that holds other things than tensors.
+        OSError: it may not be read.
     """
     path = Path(path)
-    try:
-        if not path.is_file():
-            raise FileNotFoundError
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError:
-        raise WeightsNotFoundError(f"there is no file of weights at {path}") from None
-    except OSError as error:
-        raise WeightsError(f"{path} cannot be read: {error.strerror}") from error
+    if not path.is_file():
+        raise WeightsNotFoundError(f"there is no file of weights at {path}")
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
     if digest is not None and digest.lower() != found:
         raise WeightsError(f"{path} is not the file expected, or it is damaged: its SHA-256 is {found}, expected was "
                            f"{digest}")
@@ -185,7 +180,7 @@ def read_weights(path: str | Path, digest: str | None = None) -> Stored:
         content = safetensors.torch.load_file(path) if path.suffix == ".safetensors" else torch.load(
             path, map_location="cpu", weights_only=True)
     except store.DAMAGED as error:
-        if not isinstance(error, pickle.UnpicklingError) and "weights_only" not in str(error):
+        if "weights_only" not in str(error):
             raise WeightsError(f"{path} is damaged or cut short: {_first_line(error)}") from error
         other = re.search(r"GLOBAL (\S+)", str(error))  # torch goes on to tell how the code in the file can be run
         raise WeightsError(f"{path} is damaged, or holds other things than tensors, which are not read"
@@ -226,9 +221,8 @@ def _difference(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
 def _state(content: object, path: Path) -> dict[str, Tensor]:
     """The tensors themselves, out of the wrappings of training scripts; averages over the training come first."""
     for _ in range(4):  # one in the other
-        tables = {str(k): v for k, v in content.items() if isinstance(v, Mapping) and v} if isinstance(
-            content, Mapping) else {}
-        content = next((tables[k] for k in [*filter(_AVERAGE.search, tables), *_WRAPPINGS] if k in tables), content)
+        keys = [*filter(_AVERAGE.search, map(str, content)), *_WRAPPINGS] if isinstance(content, Mapping) else []
+        content = next((content[k] for k in keys if isinstance(content.get(k), Mapping)), content)
     if not isinstance(content, Mapping) or not content or not all(
             isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items()):
         raise WeightsError(f"{path} holds no table of tensors by name")
@@ -244,12 +238,11 @@ def _state(content: object, path: Path) -> dict[str, Tensor]:
 
 def _usable(name: str, tensor: Tensor) -> bool:
     """Whether a tensor can be a weight, or a count, an index or a mask that a network keeps beside them."""
-    if tensor.is_meta or tensor.is_quantized or tensor.layout is not torch.strided:
+    if tensor.is_complex() or tensor.is_meta or tensor.is_quantized or tensor.layout is not torch.strided:
         return False
-    if not tensor.is_floating_point():
-        return not tensor.is_complex() and not name.endswith((".weight", ".bias"))
-    mask = "mask" in name.rpartition(".")[2]  # it may add minus infinity
-    return bool((tensor < torch.inf if mask else tensor.isfinite()).all())
+    if tensor.is_floating_point():  # a mask may add minus infinity
+        return bool((tensor < torch.inf if "mask" in name.rpartition(".")[2] else tensor.isfinite()).all())
+    return not name.endswith((".weight", ".bias"))
 
 
 def _unprefixed(model: nn.Module, stored: Stored) -> Mapping[str, Tensor]:
