@@ -218,7 +218,7 @@ def _difference(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
     return "; ".join(told)
 
 
-def _state(content: object, path: Path) -> dict[str, Tensor]:
+def _state(content: Any, path: Path) -> dict[str, Tensor]:
     """The tensors themselves, out of the wrappings of training scripts; averages over the training come first."""
     for _ in range(4):  # one in the other
         keys = [*filter(_AVERAGE.search, map(str, content)), *_WRAPPINGS] if isinstance(content, Mapping) else []
