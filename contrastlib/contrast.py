@@ -14,6 +14,7 @@ All functions work in the precision of the logits and can be differentiated agai
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -142,16 +143,17 @@ def foil(classes: int | Sequence[int] | Tensor) -> Contrast:
     chosen = chosen.reshape(1, -1) if chosen.ndim < 2 else chosen
     if (chosen.sort(-1).values.diff(dim=-1) == 0).any():
         raise ValueError(f"a foil class is named twice: {chosen.tolist()}")
+    return partial(_foil_score, chosen)
 
-    def foil_score(logits: Tensor, target: Tensor) -> Tensor:
-        target = _check(logits, target, at_least=2)
-        sets = _foils_of_batch(chosen.to(logits.device, copy=True), logits, target)  # no inference tensor
-        foils = logits.gather(-1, sets)
-        if (foils == -math.inf).all(-1).any():
-            raise ValueError(f"none of the foils {chosen.tolist()} can occur: their logits are minus infinity")
-        return _of_target(logits, target) - foils.logsumexp(-1)
 
-    return foil_score
+
+def _foil_score(chosen: Tensor, logits: Tensor, target: Tensor) -> Tensor:
+    target = _check(logits, target, at_least=2)
+    sets = _foils_of_batch(chosen.to(logits.device, copy=True), logits, target)  # no inference tensor
+    foils = logits.gather(-1, sets)
+    if (foils == -math.inf).all(-1).any():
+        raise ValueError(f"none of the foils {chosen.tolist()} can occur: their logits are minus infinity")
+    return _of_target(logits, target) - foils.logsumexp(-1)
 
 
 def tempered(temperature: float) -> Contrast:
@@ -179,18 +181,19 @@ def tempered(temperature: float) -> Contrast:
         return max
     if math.isinf(temperature):
         return mean
+    return partial(_tempered_score, temperature)
 
-    def tempered_score(logits: Tensor, target: Tensor) -> Tensor:
-        target, limits = _check(logits, target, at_least=2), torch.finfo(logits.dtype)
-        if not limits.tiny <= temperature <= limits.max / logits.shape[-1]:
-            return (max if temperature < 1 else mean)(logits, target)
-        others = _others(logits, target)
-        # Differences to the strongest rival: T * logsumexp(y / T) would add and cancel y in low precision.
-        strongest = others.detach().amax(-1, keepdim=True)
-        spread = ((others - strongest) / temperature).logsumexp(-1)
-        return _of_target(logits, target) - strongest.squeeze(-1) - temperature * spread
 
-    return tempered_score
+
+def _tempered_score(temperature: float, logits: Tensor, target: Tensor) -> Tensor:
+    target, limits = _check(logits, target, at_least=2), torch.finfo(logits.dtype)
+    if not limits.tiny <= temperature <= limits.max / logits.shape[-1]:
+        return (max if temperature < 1 else mean)(logits, target)
+    others = _others(logits, target)
+    # Differences to the strongest rival: T * logsumexp(y / T) would add and cancel y in low precision.
+    strongest = others.detach().amax(-1, keepdim=True)
+    spread = ((others - strongest) / temperature).logsumexp(-1)
+    return _of_target(logits, target) - strongest.squeeze(-1) - temperature * spread
 
 
 def finer(gamma: float = 0.6, n: int = 3) -> Contrast:
@@ -215,15 +218,16 @@ def finer(gamma: float = 0.6, n: int = 3) -> Contrast:
         raise ValueError(f"gamma must be finite, got {gamma}")
     if n < 1:
         raise ValueError(f"n must be at least 1, got {n}")
+    return partial(_finer_score, gamma, n)
 
-    def finer_score(logits: Tensor, target: Tensor) -> Tensor:
-        target = _check(logits, target, at_least=n + 1)
-        distance = (logits - logits.gather(-1, target[:, None])).detach().abs()
-        distance = distance.masked_fill(_is_target(logits, target), math.inf)
-        nearest = distance.topk(n, dim=-1, largest=False).indices
-        return _of_target(logits, target) - gamma * logits.gather(-1, nearest).mean(-1)
 
-    return finer_score
+
+def _finer_score(gamma: float, n: int, logits: Tensor, target: Tensor) -> Tensor:
+    target = _check(logits, target, at_least=n + 1)
+    distance = (logits - logits.gather(-1, target[:, None])).detach().abs()
+    distance = distance.masked_fill(_is_target(logits, target), math.inf)
+    nearest = distance.topk(n, dim=-1, largest=False).indices
+    return _of_target(logits, target) - gamma * logits.gather(-1, nearest).mean(-1)
 
 
 def weights(contrast: Contrast, logits: Tensor, target: Target) -> Tensor:

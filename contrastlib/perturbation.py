@@ -5,7 +5,7 @@ measured by :mod:`contrastlib.evaluation`.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -154,14 +154,10 @@ def _check_steps(epsilons: Sequence[float], steps: Sequence[int]) -> None:
 @contextmanager
 def _frozen(module: nn.Module) -> Iterator[None]:
     """No parameter needs a gradient while the context is open: less is computed, and less is kept for it."""
-    needing = [p for p in module.parameters() if p.requires_grad]
-    for p in needing:
-        p.requires_grad_(False)
-    try:
+    with ExitStack() as undo:
+        for parameter in [parameter for parameter in module.parameters() if parameter.requires_grad]:
+            undo.callback(parameter.requires_grad_(False).requires_grad_)
         yield
-    finally:
-        for p in needing:
-            p.requires_grad_()
 
 
 # --- what is put in the place of pixels ------------------------------------------------------------------------------
@@ -182,9 +178,10 @@ def blur(images: Tensor, classifier: Classifier | None = None) -> Tensor:  # noq
     """
     scale = min(1.0, min(images.shape[-2:]) / 224)
     sigma, kernel = BLUR_SIGMA * scale, 2 * round((BLUR_KERNEL - 1) / 2 * scale) + 1
-    rows = gaussian_blur(images, [kernel, 1], [sigma, sigma])
-    # The weights of the window add up to one only to seven digits: white would become a little whiter than white.
-    return gaussian_blur(rows, [1, kernel], [sigma, sigma]).clamp_(0, 1)
+    with torch.autocast(images.device.type, enabled=False):
+        rows = gaussian_blur(images, [kernel, 1], [sigma, sigma])
+        # The weights of the window add up to one only to seven digits: white would become a little whiter than white.
+        return gaussian_blur(rows, [1, kernel], [sigma, sigma]).clamp_(0, 1)
 
 
 def mean_colour(images: Tensor, classifier: Classifier) -> Tensor:

@@ -60,7 +60,8 @@ def spread(maps: Tensor, size: tuple[int, int]) -> Tensor:
     if tuple(maps.shape[-2:]) == tuple(size):
         return maps
     down, across = (_shares(old, new).to(maps) for old, new in zip(maps.shape[-2:], size))
-    return torch.einsum("hp,nkhw,wq->nkpq", down, maps, across)
+    with torch.autocast(maps.device.type, enabled=False):
+        return torch.einsum("hp,nkhw,wq->nkpq", down, maps, across)
 
 
 def _shares(old: int, new: int) -> Tensor:

@@ -34,16 +34,20 @@ def load(path: str | Path) -> pd.DataFrame:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a row has more or fewer cells than the header; names the line.
+        ValueError: it is no table: a row has more or fewer cells than the header, a column is there twice, or a
+            measured cell is no number; names the file, and the line where one is at fault.
     """
     with Path(path).open(encoding="utf8", newline="") as file:
         reader = csv.reader(file)
-        header, rows = next(reader, []), []
-        for cells in reader:
-            if len(cells) != len(header):
-                raise ValueError(f"{path}, line {reader.line_num}: {len(cells)} cells for {len(header)} columns")
-            rows.append(cells)
-    return typed(pd.DataFrame(rows, columns=header))
+        try:
+            header, rows = next(reader, []), []
+            for cells in reader:
+                if len(cells) != len(header):
+                    raise ValueError(f"line {reader.line_num}: {len(cells)} cells for {len(header)} columns")
+                rows.append(cells)
+            return typed(pd.DataFrame(rows, columns=header))
+        except (ValueError, OverflowError, csv.Error) as error:
+            raise ValueError(f"{path}, {error}") from error
 
 
 def typed(rows: pd.DataFrame | Sequence[Mapping[str, object]]) -> pd.DataFrame:
@@ -79,7 +83,7 @@ def save(path: str | Path, rows: pd.DataFrame | Sequence[Mapping[str, object]], 
         provenance: what made the rows; see :func:`provenance`. It is noted for each of their groups.
 
     Raises:
-        ValueError: there are no rows, they differ in columns, or the table has other columns.
+        ValueError: there are no rows, they differ in columns or lack one of the group, or the table has other columns.
     """
     path = Path(path)
     if not isinstance(rows, pd.DataFrame) and any(list(row) != list(rows[0]) for row in rows):
@@ -87,6 +91,8 @@ def save(path: str | Path, rows: pd.DataFrame | Sequence[Mapping[str, object]], 
     table, beside = typed(rows), path.with_suffix(".json")
     if table.empty:
         raise ValueError("there must be at least one row")
+    if missing := [name for name in group if name not in table]:
+        raise ValueError(f"the rows have no column {missing[0]!r}; they have {', '.join(table.columns)}")
     made = {key: dict(provenance) for key in table[list(group)].itertuples(index=False, name=None)}
     with store.lock(path):
         if path.is_file():

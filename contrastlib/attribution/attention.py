@@ -280,8 +280,8 @@ def attentions(classifier: Classifier, images: Tensor, target: Target, contrast:
         TypeError: the target is not made of integers.
         RuntimeError: the logits do not depend on the attention through anything differentiable.
     """
-    classes = as_target(target, images)
     with torch.inference_mode(False), torch.enable_grad():
+        classes = as_target(target, images)
         logits, reader = _forward(classifier, images)
         read = reader.probabilities
         layout = _layout(classifier, images, read)
@@ -328,7 +328,7 @@ def _gradients(score: Tensor, read: list[Tensor]) -> tuple[Tensor, ...]:
     return torch.autograd.grad(score.sum(), read, allow_unused=True, materialize_grads=True)
 
 
-# Networks whose layers of attention follow each other token by token, with the shapes of images for which that was seen.
+# Networks whose layers of attention follow each other token by token, with the shapes of images where that was seen.
 _CHAINED: WeakKeyDictionary[nn.Module, set[torch.Size]] = WeakKeyDictionary()
 _BETWEEN = ("softmax", "log_softmax", "matmul", "bmm", "baddbmm", "einsum")  # what makes a matrix between tokens
 

@@ -1,12 +1,13 @@
 """What all attributions share: how they are called, and one forward pass cut at a layer."""
 
 import functools
+import sys
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from contrastlib import contrast as contrasts
 from contrastlib import relevance
 from contrastlib.attribution.class_maps import ClassMaps, Combine, class_maps, movable
 from contrastlib.contrast import Contrast, Target, original
-from contrastlib.models import Classifier, resolve
+from contrastlib.models import Classifier, NoMapError, resolve
 from contrastlib.relevance import at_least_float32
 
 Place = str | nn.Module | None
@@ -88,6 +89,11 @@ class Attribution(BaseAttribution):
         self.reads = reads
         self.name = getattr(combine, "__name__", "attribution")
         functools.update_wrapper(self, combine)
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        """Pickled as functions are, by its name: what bears that is no longer the rule."""
+        named = getattr(sys.modules.get(self.combine.__module__), self.name, None)
+        return self.name if named is self else (type(self), (self.combine, self.reads))
 
     def class_maps(self, classifier: Classifier, images: Tensor, classes: Sequence[int] | Tensor | None = None, *,
                    layer: str | nn.Module | None = None) -> ClassMaps:
@@ -256,7 +262,7 @@ def cut(classifier: Classifier, images: Tensor, layer: Place) -> tuple[Tensor, P
         asking = True
         try:
             layout = classifier.read_as(given.shape, size_of(images), name)
-        except ValueError as error:
+        except NoMapError as error:
             raise ValueError(f"layer '{name}': {error}") from None
         asking = False
         maps = layout.to_map(given.detach())

@@ -70,7 +70,8 @@ class ClassMaps:
         if normalised:
             norm = self.maps.norm(dim=(-2, -1))
             here = here / torch.where(norm > 0, norm, torch.ones_like(norm))
-        return torch.einsum("nk,nkij->nij", here, self.maps).unsqueeze(1)
+        with torch.autocast(here.device.type, enabled=False):
+            return torch.einsum("nk,nkij->nij", here, self.maps).unsqueeze(1)
 
 
 def class_maps(logits: Tensor, point: Tensor, classes: Tensor, combine: Combine) -> ClassMaps:

@@ -26,7 +26,7 @@ from contrastlib.attribution.attention import given_to_multi_head, multi_head
 from contrastlib.attribution.base import BaseAttribution, Place, as_classes, as_target, follow, forward, size_of
 from contrastlib.attribution.class_maps import ClassMaps, movable
 from contrastlib.contrast import Contrast, Target, original
-from contrastlib.models import Classifier, square_enough
+from contrastlib.models import Classifier, NoMapError, square_enough
 
 Size = tuple[int, int]
 
@@ -363,7 +363,7 @@ class Recording:
                 bias.axis == 1 or (bias.axis == -1 and square_enough(size_of(places), size))):
             return places.unsqueeze(1), None
         if len(places) == n and places.ndim == 2 and bias.axis == -1:
-            with suppress(ValueError):  # no tokens on a grid
+            with suppress(NoMapError):  # no tokens on a grid
                 layout = self._read_as(bias.shape, size)
                 patches = places[:, layout.prefix:].unflatten(1, layout.grid).unsqueeze(1)
                 return patches, places[:, :layout.prefix].sum(1, dtype=torch.float64) if layout.prefix else None

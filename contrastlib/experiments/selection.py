@@ -282,6 +282,8 @@ def predict(classifier: Classifier, dataset: data.ImageDataset, *, batch_size: i
         try:
             found = _logits(classifier, dataset, key, home / key[:40], batch_size, workers, progress)
         except OSError as error:
+            if str(home) not in str(error.filename):  # it is none of the files here, but the network's or the images'
+                raise
             warnings.warn(f"the predictions cannot be kept in {home}: {error}", CacheWarning, stacklevel=2)
             found = _logits(classifier, dataset, key, Path(spare), batch_size, workers, progress)
     if found.problems:

@@ -169,7 +169,7 @@ def prepared(classifier: Classifier, photograph: Photograph) -> Tensor:
             raise ValueError(f"one photograph is (3, H, W) or (1, 3, H, W), got shape {tuple(photograph.shape)}")
         return photograph.reshape(1, *photograph.shape[-3:])
     if isinstance(photograph, bytes):
-        photograph = pictures.rgb(Image.open(io.BytesIO(photograph)))
+        photograph = pictures.read(photograph)
     return classifier.prepare(photograph).to(classifier.mean.dtype)
 
 

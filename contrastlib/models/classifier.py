@@ -88,7 +88,7 @@ class Preparation:
         image = F.resize(image, self._size(), interpolation=InterpolationMode(self.interpolation), antialias=True)
         if self.crop:
             image = F.center_crop(image, list(self.input_size))
-        tensor = image if isinstance(image, Tensor) else F.to_tensor(image)
+        tensor = image if isinstance(image, Tensor) else F.to_tensor(image).float()
         return tensor[None].clamp(0, 1)  # bicubic resizing of floats overshoots
 
     def _size(self) -> list[int]:
@@ -147,7 +147,8 @@ class Classifier(nn.Module):
         name: what the network is called.
 
     Raises:
-        ValueError: a size is not positive, std is not, or the interpolation is unknown.
+        ValueError: a size is not positive, std is not, the interpolation is unknown, or the network was made inside
+            ``torch.inference_mode()``.
         TypeError: the model is no module.
     """
 
@@ -172,6 +173,9 @@ class Classifier(nn.Module):
         super().__init__()
         if not isinstance(model, nn.Module):
             raise TypeError(f"a classifier wraps a torch.nn.Module, got {type(model).__name__}")
+        if any(tensor.is_inference() for tensor in (*model.parameters(), *model.buffers())):
+            raise ValueError(f"this {type(model).__name__} was made inside torch.inference_mode(), and nothing of it "
+                             "can be differentiated: make it outside")
         self.model = model
         self.training = model.training
         names = None if class_names is None else as_names(class_names)
@@ -274,7 +278,7 @@ class Classifier(nn.Module):
             ValueError, TypeError: the images are not as :meth:`forward` wants them.
         """
         if images is None:
-            noise = torch.rand(1, 3, *self.input_size, generator=torch.Generator().manual_seed(0))
+            noise = torch.rand(1, 3, *self.input_size, generator=torch.Generator().manual_seed(0), dtype=torch.float32)
             images = noise.to(self.mean)
         _check_images(images)
         with torch.inference_mode(False):
@@ -508,6 +512,7 @@ def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
     return int(h), int(w)
 
 
+@torch.inference_mode(False)
 def _per_channel(values: float | Sequence[float], what: str) -> Tensor:
     tensor = torch.as_tensor(values, dtype=torch.float64).reshape(-1)
     if tensor.numel() not in (1, 3):

@@ -32,6 +32,10 @@ _GRAPH = ("this network is scripted, traced or exported: it runs as one graph, i
           "network as it was before")
 
 
+class NoMapError(ValueError):
+    """An output cannot be read as a map; unlike whatever a network itself may raise meanwhile."""
+
+
 @dataclass(frozen=True)
 class Layout:
     """How a layer's output is read as a map.
@@ -195,7 +199,7 @@ def layout_of(shape: tuple[int, ...], image: Size, grids: Iterable[Size] = (), k
         return _four(shape, image, set(kinds))
     if len(shape) == 3:
         return _tokens(shape[1], list(dict.fromkeys(grids)))
-    raise ValueError(f"an output of shape {shape} is no map: a map has shape (N, K, h, w), (N, h, w, K), or "
+    raise NoMapError(f"an output of shape {shape} is no map: a map has shape (N, K, h, w), (N, h, w, K), or "
                      "(N, tokens, K) with the tokens on a grid")
 
 
@@ -204,11 +208,11 @@ def _four(shape: tuple[int, ...], image: Size, kinds: set[Kind]) -> Layout:
     known = [layout for layout in both if layout.kind in kinds] or both
     fits = [layout for layout in known if square_enough(layout.grid, image)]
     if len(fits) == 2 and shape[1] == shape[3]:
-        raise ValueError(f"an output of shape {shape} may be channels first or channels last: both readings give a "
+        raise NoMapError(f"an output of shape {shape} may be channels first or channels last: both readings give a "
                          f"grid for an image of {image[0]} x {image[1]} pixels; name a layer with another number of "
                          "channels")
     if not fits and kinds != {"channels first"}:
-        raise ValueError(f"an output of shape {shape} is no map of an image of {image[0]} x {image[1]} pixels: read "
+        raise NoMapError(f"an output of shape {shape} is no map of an image of {image[0]} x {image[1]} pixels: read "
                          "channels first or last, its cells are far from square")
     return min(fits or known, key=lambda layout: _skew(layout.grid, image))
 
@@ -220,7 +224,7 @@ def _tokens(length: int, grids: list[Size]) -> Layout:
     fits = fits or [(h, w) for h, w in merged if h * w == length > 1]
     if not fits:
         seen = ", ".join(f"{h} x {w}" for h, w in grids) or "none"
-        raise ValueError(f"{length} tokens are no grid: the network's own maps are {seen}, and none of them leaves "
+        raise NoMapError(f"{length} tokens are no grid: the network's own maps are {seen}, and none of them leaves "
                          f"between 0 and {MOST_PREFIX_TOKENS} prefix tokens")
     grid = max(fits, key=lambda g: g[0] * g[1])
     return Layout("tokens", grid, length - grid[0] * grid[1])
@@ -415,7 +419,7 @@ class Probe:
                 or come first.
         """
         if any(run.name == layer and run.shape[:1] != (1,) for run in self.finished):
-            raise ValueError("it gives a batch of another length than the images; name the block around it")
+            raise NoMapError("it gives a batch of another length than the images; name the block around it")
         layout = self._read(shape)
         if layout.kind == "tokens" and shape[1] not in self._disorder:
             self._disorder[shape[1]] = self._order(layout, self._makers(shape[1]))
@@ -449,15 +453,15 @@ class Probe:
         layout = None if matrix else layout_of(shape, self.size, self.grids, kinds)
         strange = layout and layout.grid not in self._maps and (not kinds or shape[1] != shape[2])
         if not layout or (tokens and (strange or (not kinds and shape[1] in tokens))):  # (N, heads, L, k) in any order
-            raise ValueError(f"an output of shape {shape} is a matrix between {max(tokens)} tokens or their heads, "
+            raise NoMapError(f"an output of shape {shape} is a matrix between {max(tokens)} tokens or their heads, "
                              "no map")
         if layout.kind == "tokens" and self._disorder.get(shape[1]):
-            raise ValueError(self._disorder[shape[1]])
+            raise NoMapError(self._disorder[shape[1]])
         return layout
 
     def _grids(self) -> Iterator[Size]:
         for run in self.finished:
-            with suppress(ValueError):
+            with suppress(NoMapError):
                 if len(run.shape) == 4 and square_enough(grid := self._read(run.shape).grid, self.size):
                     yield grid
 
@@ -478,7 +482,7 @@ class Probe:
         """
         (h, w), (height, width) = layout.grid, self.size
         cells = [(i * h // _CELLS, (5 * i + 2) % _CELLS * w // _CELLS) for i in range(_CELLS)]
-        noise = torch.rand(3, height, width, generator=torch.Generator().manual_seed(0))
+        noise = torch.rand(3, height, width, generator=torch.Generator().manual_seed(0), dtype=torch.float32)
         images = noise.repeat(1 + len(cells), 1, 1, 1).to(self._device)
         for image, (row, column) in zip(images[1:], cells):
             cell = image[:, row * height // h:(row + 1) * height // h, column * width // w:(column + 1) * width // w]
@@ -506,7 +510,7 @@ class Probe:
         if not problem:
             try:
                 layout = self.layout(run.shape)
-            except ValueError as error:
+            except NoMapError as error:
                 problem = f"no grid: {error}"
         if layout is not None and layout.grid == (1, 1):
             layout, problem = None, "one place only"
