@@ -55,6 +55,13 @@ def test_blur_goes_with_the_size_of_small_images_and_no_further(height, width, k
     torch.testing.assert_close(blur(x), gaussian_blur(x, [kernel, kernel], [sigma, sigma]), rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("size", [8, 50, 224])
+def test_blur_leaves_one_colour_as_it_is_and_nothing_leaves_the_range(size):
+    assert blur(torch.ones(1, 3, size, size)).max() <= 1
+    for value in (0.0, 0.3, 1.0):
+        torch.testing.assert_close(blur(torch.full((1, 3, size, size), value)), torch.full((1, 3, size, size), value))
+
+
 def test_the_published_width_is_the_middle_of_the_original_one():
     # The original's sigma lies between 10 and 20 pixels: more and less blurred than the review's 15 are possible.
     x = torch.zeros(1, 3, 224, 224)
@@ -252,8 +259,8 @@ def test_maps_that_cannot_be_compared(choose):
         choose(ONE, torch.zeros(1, 1, 2, 2), "positive")
     with pytest.raises(ValueError, match="one shape"):
         choose(torch.zeros(1, 2, 3, 3), torch.zeros(1, 2, 3, 3), "positive")
-    with pytest.raises(ValueError, match="one shape"):
-        choose(torch.zeros(3, 3), torch.zeros(3, 3), "positive")
+    with pytest.raises(ValueError, match=r"^two maps \(N, 1, H, W\) of one shape are compared"):
+        choose(torch.zeros(3, 1, 3), torch.zeros(3, 1, 3), "positive")
     with pytest.raises(ValueError, match="'positive' or 'negative', got 'both'"):
         choose(ONE, TWO, "both")
 
