@@ -48,9 +48,10 @@ def test_normalise_divides_by_the_largest_magnitude_and_keeps_zero():
 
 
 @pytest.mark.parametrize("unit", [1e-30, 1e-3, 1.0, 1e6])
-def test_normalise_does_not_know_the_unit(unit):
+def test_the_unit_does_not_matter(unit):
     maps = torch.tensor([[[[0.25, -0.5]]]], dtype=torch.float64)
     torch.testing.assert_close(relevance.normalise(unit * maps), 2 * maps)
+    assert relevance.positive_share(unit * maps).item() == 0.5
 
 
 @pytest.mark.parametrize("function", [
