@@ -140,6 +140,7 @@ def test_foil_of_everything_else_is_weighted_and_of_one_is_the_difference():
     target = torch.zeros(5, dtype=torch.int64)
     torch.testing.assert_close(contrast.foil(range(1, C))(logits, target), contrast.weighted(logits, target))
     torch.testing.assert_close(contrast.foil(3)(logits, target), logits[:, 0] - logits[:, 3])
+    torch.testing.assert_close(contrast.foil(1)(logits[:, :2], target), logits[:, 0] - logits[:, 1])
 
 
 def test_foil_takes_a_set_for_each_image():

@@ -99,9 +99,10 @@ def test_channel_mean_is_the_mean_behind_the_normalisation_too():
     assert channel_mean(x)[1, 2, 3, 4].item() == pytest.approx(by_hand)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("name", BASELINES)
-def test_a_baseline_is_an_image_that_the_classifier_takes(name):
-    classifier, x = normalising().float(), images(dtype=torch.float32)
+def test_a_baseline_is_an_image_that_the_classifier_takes(name, dtype):
+    classifier, x = normalising().to(dtype), images(dtype=torch.float32)
     before = x.clone()
     instead = BASELINES[name](x, classifier)
     assert instead.shape == x.shape
