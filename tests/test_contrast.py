@@ -65,6 +65,8 @@ def test_as_few_classes_as_a_contrast_needs_are_enough(name):
     function, formula = FORMULAS[name]
     if name == "finer":
         function, formula = contrast.finer(0.6, 1), lambda y, t: y[t] - 0.6 * y[1 - t]
+    elif name == "tempered":
+        function, formula = contrast.tempered(0.5), lambda y, t: y[t] - y[1 - t]
     logits, target = case(c=1 if name == "original" else 2)
     torch.testing.assert_close(function(logits, target).float(), by_hand(formula, logits, target).float())
 

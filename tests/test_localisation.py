@@ -208,7 +208,8 @@ def test_a_constant_map_has_no_coherence(value):
     (MAPS, REGION[:, 0], ValueError, r"a region must be \(N, 1, H, W\), .* got \(5, 6, 7\)"),
     (MAPS, REGION.float(), TypeError, "a region must be bool, true inside, got torch.float32"),
     (MAPS, REGION[:3], ValueError, r"must have the maps' shape \(5, 1, 6, 7\), got \(3, 1, 6, 7\)"),
-    (MAPS[..., :3, :3], REGION, ValueError, "upsample"),
+    (MAPS[:, :, :0], REGION, ValueError, r"at least one place, got \(5, 1, 0, 7\)"),
+    (MAPS[..., :3, :3], REGION, ValueError, r"; relevance.upsample\(\) brings maps to the resolution of the image$"),
 ])
 def test_maps_and_regions_that_do_not_fit(function, maps, region, error, says):
     with pytest.raises(error, match=says):

@@ -48,7 +48,7 @@ def test_blur_is_that_of_the_papers():
 
 @pytest.mark.parametrize(("height", "width", "kernel", "sigma"), [
     (112, 112, 51, 7.5), (56, 56, 25, 3.75), (8, 8, 5, 15 / 28), (112, 150, 51, 7.5), (150, 112, 51, 7.5),
-    (300, 256, 101, 15.0),
+    (101, 120, 47, 15 * 101 / 224), (300, 256, 101, 15.0),
 ])
 def test_blur_goes_with_the_size_of_small_images_and_no_further(height, width, kernel, sigma):
     x = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0)) * torch.linspace(0.2, 1, width)
