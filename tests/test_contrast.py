@@ -200,6 +200,14 @@ def test_precision_of_the_logits_is_kept(name, dtype):
     assert score.isfinite().all()
 
 
+@pytest.mark.parametrize("name", FORMULAS)
+def test_the_default_device_does_not_matter(name):
+    logits, target = case()
+    expected = FORMULAS[name][0](logits, target)
+    with torch.device("meta"):  # what forgets where the logits lie ends there, without a number
+        assert torch.equal(FORMULAS[name][0](logits, target), expected)
+
+
 def test_logits_are_not_changed():
     logits, target = case()
     before = logits.clone()

@@ -156,6 +156,12 @@ def test_a_rank_is_the_number_of_lower_values():
     assert ranks(values).dtype == torch.int64
 
 
+def test_ranks_lie_where_the_maps_lie():
+    with torch.device("meta"):
+        found = ranks(ONE)
+    assert torch.equal(found, ranks(ONE))
+
+
 def test_remaining_on_four_pixels():
     rank = ranks(maps([0.5, -1.0], [2.0, 0.0]))  # 2, 0, 3, 1
     assert remaining(rank, 0.25, "highest").tolist() == [[[[True, True], [False, True]]]]

@@ -131,6 +131,13 @@ def test_percentiles_are_those_of_the_level():
     assert LEVEL == 0.95
 
 
+def test_the_default_device_does_not_matter():
+    expected = bootstrap(VALUES)
+    with torch.device("meta"):
+        found = bootstrap(VALUES)
+    assert all(torch.equal(getattr(found, end), getattr(expected, end)) for end in ("value", "low", "high"))
+
+
 def test_a_single_resample_is_a_draw():
     assert resampled_counts(4, 1).sum().item() == 4
     assert resampled_counts(1, 1).tolist() == [[1]]
