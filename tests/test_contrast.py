@@ -272,6 +272,7 @@ def test_contrasts_that_need_more_classes_or_better_settings():
 def test_every_name_makes_its_contrast():
     logits, target = case()
     target = torch.zeros_like(target)
+    assert sorted(contrast.NAMES) == sorted([*FORMULAS, "foil"])
     for name in contrast.NAMES:
         made = contrast.by_name(name, foils=[1, 2], temperature=2.5)
         expected = FORMULAS[name][0] if name in FORMULAS else contrast.foil([1, 2])
