@@ -111,6 +111,17 @@ def test_a_baseline_is_an_image_that_the_classifier_takes(name, dtype):
     assert classifier(keep(x, instead, checkerboard())).isfinite().all()
 
 
+def test_a_name_is_that_of_what_is_put_in_the_place():
+    classifier, x = normalising(), images()
+    instead = {name: normalised(classifier, baseline(x, classifier)) for name, baseline in BASELINES.items()}
+    assert list(instead) == ["blur", "mean colour", "black", "channel mean"]
+    assert (instead["blur"].std((-2, -1)) > 0.01).all()  # what is blurred is left to see, the others are one colour
+    torch.testing.assert_close(instead["mean colour"], 0 * x)
+    torch.testing.assert_close(instead["black"], normalised(classifier, 0 * x))
+    own = normalised(classifier, x).mean((-2, -1), keepdim=True).expand_as(x)
+    torch.testing.assert_close(instead["channel mean"], own)
+
+
 # --- masks -----------------------------------------------------------------------------------------------------------
 
 
