@@ -262,8 +262,8 @@ def resampled_counts(n: int, resamples: int = RESAMPLES, seed: int = 0) -> Tenso
     """
     if n < 1 or resamples < 1:
         raise ValueError(f"a bootstrap needs images and resamples, got {n} and {resamples}")
-    draws = torch.randint(n, (resamples, n), generator=torch.Generator().manual_seed(seed))
-    return torch.zeros(resamples, n, dtype=torch.float64).scatter_add_(1, draws, torch.ones_like(draws).double())
+    draws = torch.randint(n, (resamples, n), generator=torch.Generator().manual_seed(seed), device="cpu")
+    return torch.zeros_like(draws).double().scatter_add_(1, draws, torch.ones_like(draws).double())
 
 
 def bootstrap(values: Tensor, counts: Tensor | None = None) -> Interval:
@@ -299,7 +299,7 @@ def percentiles(resampled: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         low and high, (S,) each.
     """
-    ends = torch.tensor([(1 - LEVEL) / 2, (1 + LEVEL) / 2], dtype=resampled.dtype)
+    ends = torch.tensor([(1 - LEVEL) / 2, (1 + LEVEL) / 2], dtype=resampled.dtype, device=resampled.device)
     low, high = resampled.quantile(ends, dim=0)
     return low, high
 

@@ -330,9 +330,8 @@ def without_opposite(first: Tensor, second: Tensor, sign: Sign) -> tuple[Tensor,
         ValueError: the shapes differ, or the sign is none.
     """
     one, two = _signed(first, second, sign)
-    pixels = one[0].numel()
     count = torch.maximum(_positive(one), _positive(two))
-    return tuple(_highest(m, count.clamp_max(pixels)) for m in (one, two))  # type: ignore[return-value]
+    return _highest(one, count), _highest(two, count)
 
 
 def _signed(first: Tensor, second: Tensor, sign: Sign) -> tuple[Tensor, Tensor]:

@@ -33,6 +33,14 @@ def test_standard_error_is_taken_in_double_precision():
     assert standard_error(values).item() == pytest.approx(1)
 
 
+@pytest.mark.parametrize("n", [0, 1])
+def test_fewer_than_two_images_have_no_standard_error(n):
+    found = standard_error(VALUES[:n].float())
+    assert found.dtype == torch.float64
+    assert found.shape == (2,)
+    assert found.isnan().all()
+
+
 def test_counts_say_how_often_an_image_is_drawn():
     counts = resampled_counts(7, 500)
     assert counts.shape == (500, 7)
@@ -124,6 +132,18 @@ def test_percentiles_are_those_of_the_level():
     assert low.tolist() == pytest.approx([25, 50])
     assert high.tolist() == pytest.approx([975, 1950])
     assert LEVEL == 0.95
+
+
+def test_the_default_device_does_not_matter():
+    expected = bootstrap(VALUES)
+    with torch.device("meta"):
+        found = bootstrap(VALUES)
+    assert all(torch.equal(getattr(found, end), getattr(expected, end)) for end in ("value", "low", "high"))
+
+
+def test_a_single_resample_is_a_draw():
+    assert resampled_counts(4, 1).sum().item() == 4
+    assert resampled_counts(1, 1).tolist() == [[1]]
 
 
 def test_bad_input():
