@@ -329,7 +329,7 @@ def as_integers(values: Target, what: str) -> Tensor:
         TypeError: they are no integers.
     """
     try:
-        tensor = torch.as_tensor(values)
+        tensor = values if isinstance(values, Tensor) else torch.as_tensor(values, device="cpu")
     except (TypeError, ValueError, RuntimeError):
         raise TypeError(f"{what} must be class indices (integers), got {values!r}") from None
     if tensor.numel() and (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool):
