@@ -23,7 +23,7 @@ from transformer_networks import (
 )
 
 from contrastlib import contrast
-from contrastlib.attribution import attention_relevance, attention_rollout, attentions
+from contrastlib.attribution import Attentions, attention_relevance, attention_rollout, attentions
 from contrastlib.models import Classifier
 
 # --- reading ---------------------------------------------------------------------------------------------------------
@@ -247,6 +247,15 @@ def test_tokens_are_found(options, told):
         rows = (third @ second @ first)[:, list(found.read)].mean(1)
         maps = method(classifier, x, TARGET, contrast.weighted, upsample=False)
         torch.testing.assert_close(maps, rows[:, found.prefix:].view(3, 1, 4, 4))
+
+
+@pytest.mark.parametrize(("read", "told"), [
+    ((0,), "token 0"), ((6,), "token 6"), ((0, 1, 2), "tokens 0 and 1 and 2"), ((0, 1, 2, 3), "4 of 7 tokens"),
+    ((0, 1, 2, 3, 4, 5), "6 of 7 tokens"), ((1, 2, 3, 4, 5, 6), "all 6 patch tokens")])
+def test_what_the_head_reads_is_said(read, told):
+    each = torch.zeros(1, 3, 7, 7)
+    found = Attentions((each,) * 2, (each,) * 2, (2, 3), 1, read, torch.zeros(1, 6))
+    assert str(found) == f"2 layers, 3 heads, 2 x 3 patch tokens behind 1 prefix token; the head reads {told}"
 
 
 def test_dinov2_with_registers():

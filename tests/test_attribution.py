@@ -48,17 +48,22 @@ def by_hand(name, x, score_of, target):
         return gx[0].sum(0)
     if name == "gradient_x_input":
         return (gx * x)[0].sum(0)
-    channels, h, w = a.shape[1:]
+    return combined_by_hand(name, a[0], ga[0]).detach()
+
+
+def combined_by_hand(name, a, g):
+    """A layer's rule, channel by channel: activation and gradient (K, h, w)."""
+    channels, h, w = a.shape
     result = torch.zeros(h, w, dtype=a.dtype)
     for k in range(channels):
-        ak, gk = a[0, k], ga[0, k]
+        ak, gk = a[k], g[k]
         if name == "linear_approximation":
             result += ak * gk
         elif name == "grad_cam":
             result += sum(gk[i, j] for i in range(h) for j in range(w)) / (h * w) * ak
         elif ak.abs().sum() > 0:
             result += sum(gk[i, j] * ak[i, j] for i in range(h) for j in range(w)) / ak.abs().sum() * ak
-    return result.detach()
+    return result
 
 
 @pytest.mark.parametrize("how", CONTRASTS)
@@ -69,6 +74,17 @@ def test_map_is_the_formula(name, how):
     for i in range(3):
         expected = by_hand(name, x[i : i + 1], CONTRASTS[how], TARGET[i : i + 1])
         torch.testing.assert_close(maps[i, 0], expected)
+
+
+@pytest.mark.parametrize("name", ["linear_approximation", "grad_cam", "xgrad_cam"])
+def test_rules_on_a_map_that_is_not_square_with_both_signs(name):
+    """2 x 5 places, and channels of which one is small and one zero everywhere."""
+    a, g = torch.randn(2, 2, 4, 2, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    a = a * torch.tensor([1, 30, 1e-3, 0], dtype=torch.float64).view(4, 1, 1)
+    maps = METHODS[name].combine(a, g)
+    torch.testing.assert_close(maps, torch.stack([combined_by_hand(name, *one)[None] for one in zip(a, g)]))
+    small = METHODS[name].combine(1e-3 * a, g)  # no norm of a channel reaches 1
+    torch.testing.assert_close(small, 1e-3 * maps)
 
 
 def test_maps_have_the_size_of_the_image_and_the_precision_of_the_network():

@@ -117,10 +117,31 @@ def with_one_number_for_each_image(body, x):
     return torch.stack([y.mean((1, 2, 3)) + 0.5, *y.mean((2, 3)).unbind(1)[1:]], 1)
 
 
+def with_convolutions_over_other_axes(body, x):
+    """Along one and three axes, and all of them transposed."""
+    weight, own, bias = body.linear.weight, body.own, body.linear.bias
+    y = functional.conv1d(body.conv(x).flatten(2), weight[..., None], own).relu()
+    y = functional.conv_transpose1d(y, weight[..., None], bias).relu().unflatten(2, (8, 8))
+    y = functional.conv_transpose2d(y, weight[..., None, None], own).relu().unflatten(2, (2, 4))
+    y = functional.conv3d(y, weight[..., None, None, None], bias).relu()
+    y = functional.conv_transpose3d(y, weight[..., None, None, None], own).relu().flatten(2, 3)
+    return torch.convolution(y, weight[..., None, None], bias, (1, 1), (0, 0), (1, 1), False, (0, 0), 1)
+
+
+def with_additions_by_other_names(body, x):
+    y = torch.concat([body.conv(x), torch.ones(len(x), 4, 1, 8)], 2).relu()
+    y = torch.concatenate([y, torch.ones(len(x), 4, 9, 2)], 3).relu()
+    y = functional.instance_norm(y, body.plain.running_mean, body.plain.running_var, body.own, body.linear.bias,
+                                 use_input_stats=False).relu()
+    y = torch.baddbmm(body.own.view(1, 1, 4), tokens(y), body.linear.weight.expand(len(x), -1, -1)).relu()
+    return y.mean(1)
+
+
 CALLS = [with_one_number_for_each_image, with_in_place, with_in_place_on_a_view, with_in_place_on_part_of_a_view,
          with_modules_reused,
          with_plain_functions, with_added_constants, with_knees, with_all_kinds_of_batch_norm, with_the_batch_second,
-         with_tokens_in_a_row, with_weights_made_of_weights]
+         with_tokens_in_a_row, with_weights_made_of_weights, with_convolutions_over_other_axes,
+         with_additions_by_other_names]
 
 
 def body(run, **options) -> Classifier:
@@ -300,6 +321,53 @@ def test_what_cannot_be_counted_is_left_and_named(run, leaves):
     assert terms.leaves == leaves
     with pytest.raises(ValueError, match=leaves[0].split()[0] if leaves else "not seen"):
         terms.check()
+
+
+CURVES = ("celu cos elu erf exp exp2 expm1 gelu hardsigmoid hardswish log log10 log1p log2 logsumexp mish norm "
+          "normalize reciprocal rsqrt selu sigmoid silu sin softmax softmin log_softmax softplus softshrink softsign sqrt "
+          "square std std_mean tanh tanhshrink var var_mean gumbel_softmax").split()
+CURVES_WITH_MORE = {
+    "cosine_similarity": lambda y: functional.cosine_similarity(y, y.flip(1)), "glu": functional.glu,
+    "linalg_norm": torch.linalg.norm, "linalg_vector_norm": torch.linalg.vector_norm,
+    "local_response_norm": lambda y: functional.local_response_norm(y[:, None], 2), "pow": lambda y: y ** 1.5,
+    "rms_norm": lambda y: functional.rms_norm(y, (4,)), "rpow": lambda y: 2 ** y, "rdiv": lambda y: 1 / y,
+    "log_sigmoid": nn.LogSigmoid()}
+PRODUCTS = {
+    "bilinear": lambda y: functional.bilinear(y, y, y.new_ones(2, 4, 4)),
+    "bmm": lambda y: torch.bmm(y[:, None], y[..., None]),
+    "conv1d": lambda y: functional.conv1d(y[None], y[:, None], groups=len(y)),
+    "conv2d": lambda y: functional.conv2d(y[None, ..., None], y[:, None, :, None], groups=len(y)),
+    "conv3d": lambda y: functional.conv3d(y[None, ..., None, None], y[:, None, :, None, None], groups=len(y)),
+    "div": lambda y: y / y.flip(1), "divide": lambda y: torch.divide(y, y.flip(1)),
+    "dot": lambda y: torch.dot(y.flatten(), y.flatten()), "einsum": lambda y: torch.einsum("nk,nk->n", y, y),
+    "linear": lambda y: functional.linear(y, y), "matmul": lambda y: y @ y.T, "mm": lambda y: torch.mm(y, y.T),
+    "mul": lambda y: y * y, "multiply": lambda y: torch.multiply(y, y), "rmatmul": lambda y: y.__rmatmul__(y.T),
+    "outer": lambda y: torch.outer(y.flatten(), y.flatten()), "tensordot": lambda y: torch.tensordot(y, y.T, 1),
+    "true_divide": lambda y: torch.true_divide(y, y.flip(1)),
+    "addbmm": lambda y: torch.addbmm(y.new_ones(1, 1), y[:, None], y[..., None]),
+    "addcdiv": lambda y: torch.addcdiv(y.new_ones(4), y, y.flip(1)),
+    "addcmul": lambda y: torch.addcmul(y.new_ones(4), y, y), "addmm": lambda y: torch.addmm(y.new_ones(1), y, y.T),
+    "baddbmm": lambda y: torch.baddbmm(y.new_ones(1, 1, 1), y[:, None], y[..., None])}
+
+
+def curve(name):
+    """A function of torch by its name, over the second axis where it goes along one."""
+    function = getattr(functional, name, None) or getattr(torch, name)
+    along = ("softm", "log_soft", "logsumexp", "gumbel", "std", "var")
+    return lambda y: function(y, dim=1) if name.startswith(along) else function(y)
+
+
+@pytest.mark.parametrize("of_image", [{name: curve(name) for name in CURVES}, CURVES_WITH_MORE, PRODUCTS],
+                         ids=["curves", "curves with more", "products"])
+def test_whatever_is_not_linear_is_named(of_image):
+    def left_by(function):
+        def run(body, x):
+            found = function(body.conv(x).abs().mean((2, 3)) + 1)
+            values = sum(one.sum() for one in (found if isinstance(found, tuple) else [found]))
+            return body.conv(x).mean((2, 3)) + values * torch.zeros(4)
+        return full_grad.terms(body(run), images(), TARGET).leaves
+
+    assert {name: left_by(function) for name, function in of_image.items()} == {name: (name,) for name in of_image}
 
 
 def test_what_is_done_to_weights_alone_leaves_nothing():

@@ -45,8 +45,11 @@ def test_both_ways_of_reading_the_jacobian(name):
     method, given = watched(CAMS[name])
     by_pixel = method.class_maps(classifier, images())
     assert len(given) == 1
+    as_many = method.class_maps(classifier, images(), range(16))
+    assert len(given) == 2
+    torch.testing.assert_close(as_many.maps, by_pixel.maps[:, :16])
     few = [method.class_maps(classifier, images(), range(start, start + 5)).maps for start in (0, 5, 10, 15)]
-    assert len(given) == 21
+    assert len(given) == 22
     torch.testing.assert_close(by_pixel.maps, torch.cat(few, dim=1))
     torch.testing.assert_close(by_pixel.maps, one_by_one(CAMS[name], classifier, images(), range(20)))
 
@@ -69,6 +72,21 @@ def test_a_rule_that_does_not_add_its_channels_up_takes_the_general_way():
     classifier, x = pooled(classes=80), images(2, 16, torch.float64)
     maps = across_channels.class_maps(classifier, x).maps
     torch.testing.assert_close(maps[:, 7:8], across_channels(classifier, x, 7, upsample=False))
+
+
+@pytest.mark.parametrize("unit", [1e-4, 1, 1e4])
+def test_a_rule_whose_channels_nearly_add_up_takes_the_general_way(unit):
+    """A thousandth of the neighbouring channel comes in, whatever the activations are measured in."""
+    @at_layer
+    def coupled(activation, gradient):
+        return (gradient * (activation + 1e-3 * activation.roll(1, 1))).sum(1, keepdim=True)
+
+    classifier, x = pooled(classes=80), images(2, 16, torch.float64)
+    with torch.no_grad():
+        classifier.model[0].weight *= unit
+        classifier.model[0].bias *= unit
+    direct = one_by_one(coupled, classifier, x, range(80))
+    torch.testing.assert_close(coupled.class_maps(classifier, x).maps / unit, direct / unit)
 
 
 @pytest.mark.parametrize(("network", "channels"), [("resnet18", 512), ("mobilenet_v3_small", 576)])

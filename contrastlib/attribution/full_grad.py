@@ -51,8 +51,8 @@ _ADDED_FIRST = ("addbmm", "addcdiv", "addcmul", "addmm", "baddbmm")  # to a prod
 _CURVED = {
     "celu", "cos", "cosine_similarity", "elu", "erf", "exp", "exp2", "expm1", "gelu", "glu", "gumbel_softmax",
     "hardsigmoid", "hardswish", "linalg_norm", "linalg_vector_norm", "local_response_norm", "log", "log10", "log1p",
-    "log2", "log_softmax", "logsigmoid", "logsumexp", "mish", "multi_head_attention_forward", "norm", "normalize",
-    "pow", "rdiv", "reciprocal", "rms_norm", "rpow", "rsqrt", "rtruediv", "scaled_dot_product_attention", "selu",
+    "log2", "log_sigmoid", "log_softmax", "logsumexp", "mish", "multi_head_attention_forward", "norm", "normalize",
+    "pow", "rdiv", "reciprocal", "rms_norm", "rpow", "rsqrt", "scaled_dot_product_attention", "selu",
     "sigmoid", "silu", "sin", "softmax", "softmin", "softplus", "softshrink", "softsign", "sqrt", "square", "std",
     "std_mean", "tanh", "tanhshrink", "var", "var_mean"}
 _PRODUCTS = {
@@ -398,7 +398,7 @@ class _Watcher(TorchFunctionMode):
                     return multi_head(given, _attend)
         constant = call.constant()  # asked before the call, which may overwrite its operands
         output = call()
-        if not _count([output]):
+        if not _count(output if isinstance(output, tuple) else [output]):  # attention gives its weights, too
             return output
         if call.leaves_residual():
             self.leaves[self._here(call)] = None
