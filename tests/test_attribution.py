@@ -11,6 +11,7 @@ from transformer_networks import transformer
 from contrastlib import contrast, relevance
 from contrastlib.attribution import (
     METHODS,
+    at_input,
     at_layer,
     attention_rollout,
     full_grad,
@@ -127,6 +128,10 @@ def test_an_attribution_of_ones_own():
     torch.testing.assert_close(positive_activation.class_maps(tiny(), x).combine(contrast.weighted, TARGET), direct)
     assert positive_activation.name == "positive_activation"
     assert positive_activation.__doc__ == "Only where the layer is active."
+    own_gradient = at_input(METHODS["gradient"].combine)
+    assert repr(own_gradient) == "<attribution gradient, reads the input>"
+    assert torch.equal(own_gradient(tiny(), x, TARGET), gradient(tiny(), x, TARGET))
+    assert at_layer(lambda a, g: a * g).name == "<lambda>"
 
 
 @pytest.mark.parametrize("method", [grad_cam, hirescam, xgrad_cam])

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from contrastlib import contrast
-from contrastlib.attribution import FullGradTerms, full_grad
+from contrastlib.attribution import Bias, FullGradTerms, full_grad
 from contrastlib.models import Classifier
 
 TARGET = torch.tensor([5, 1, 2])
@@ -21,6 +21,19 @@ def sums(terms: FullGradTerms) -> dict[str, Tensor]:
     for name, number in terms.unplaced.items():
         numbers[name] = numbers.get(name, 0) + number
     return numbers
+
+
+@pytest.mark.parametrize(("shape", "axis", "constant", "aligned"), [
+    ((2, 4, 3, 5), 1, (4,), (4, 1, 1)), ((2, 4, 3, 5), 1, (1, 4, 1, 1), (4, 1, 1)),
+    ((2, 3, 5, 4), -1, (4,), (4,)), ((2, 6, 4), -1, (4,), (4,)), ((2, 6, 4), -1, (6, 4), (6, 4)),
+    ((2, 4, 6), 1, (4,), (4, 1)), ((2, 4), -1, (4,), (4,)), ((2, 4), 0, (4,), (4,)), ((2, 4, 6), 0, (6,), (6,))])
+def test_a_bias_times_its_gradient_by_channel_and_by_place(shape, axis, constant, aligned):
+    generator = torch.Generator().manual_seed(0)
+    gradient, constant = (torch.randn(size, generator=generator, dtype=torch.float64) for size in (shape, constant))
+    bias = Bias("conv", "convolution", constant, axis, shape)
+    product = gradient * constant.reshape(aligned)
+    torch.testing.assert_close(bias.by_channel(gradient), product)
+    torch.testing.assert_close(bias.by_place(gradient), product.sum(axis) if axis else product)
 
 
 # --- piecewise linear networks ---------------------------------------------------------------------------------------
@@ -77,7 +90,7 @@ def with_plain_functions(body, x):
     y = functional.conv2d(input=x, weight=body.conv.weight * 2, bias=body.conv.bias, padding=1)
     y = torch.cat(tensors=[torch.clamp(input=y, max=0.5), y[..., :2]], dim=-1)
     y = torch.add(input=y, other=functional.hardtanh(input=torch.sub(other=y, input=1)))
-    y = torch.batch_norm(y, None, body.own, x.new_ones(4), x.new_ones(4), False, 0.1, 1e-5, False)
+    y = torch.batch_norm(y, None, body.own, x.new_full((4,), 0.3), x.new_full((4,), 2), False, 0.1, 1e-2, False)
     y = torch.addcmul(body.own.view(1, -1, 1, 1), y, body.own.view(1, -1, 1, 1))
     y = torch.addmm(body.own, y.mean((2, 3)), body.linear.weight, beta=2)
     return functional.linear(y, body.linear.weight, 3 * body.linear.bias)
@@ -96,7 +109,8 @@ def with_knees(body, x):
 
 
 def with_all_kinds_of_batch_norm(body, x):
-    return body.act(body.plain(body.conv(x)) * 4)
+    y = functional.batch_norm(body.conv(x), body.plain.running_mean, body.plain.running_var, body.linear.bias, body.own)
+    return body.act(body.plain(y) * 40)
 
 
 def with_the_batch_second(body, x):
@@ -323,9 +337,11 @@ def test_what_cannot_be_counted_is_left_and_named(run, leaves):
         terms.check()
 
 
-CURVES = ("celu cos elu erf exp exp2 expm1 gelu hardsigmoid hardswish log log10 log1p log2 logsumexp mish norm "
-          "normalize reciprocal rsqrt selu sigmoid silu sin softmax softmin log_softmax softplus softshrink softsign sqrt "
-          "square std std_mean tanh tanhshrink var var_mean gumbel_softmax").split()
+CURVES = [
+    "celu", "cos", "elu", "erf", "exp", "exp2", "expm1", "gelu", "gumbel_softmax", "hardsigmoid", "hardswish", "log",
+    "log10", "log1p", "log2", "log_softmax", "logsumexp", "mish", "norm", "normalize", "reciprocal", "rsqrt", "selu",
+    "sigmoid", "silu", "sin", "softmax", "softmin", "softplus", "softshrink", "softsign", "sqrt", "square", "std",
+    "std_mean", "tanh", "tanhshrink", "var", "var_mean"]
 CURVES_WITH_MORE = {
     "cosine_similarity": lambda y: functional.cosine_similarity(y, y.flip(1)), "glu": functional.glu,
     "linalg_norm": torch.linalg.norm, "linalg_vector_norm": torch.linalg.vector_norm,

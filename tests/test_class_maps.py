@@ -124,6 +124,25 @@ def test_class_by_class_where_convolutions_follow():
     torch.testing.assert_close(maps.maps[:, 79:], grad_cam(classifier, images(), 79, layer="norm", upsample=False))
 
 
+@pytest.mark.parametrize(("budget", "rows"), [(5.5, [5, 5, 5, 1]), (0.5, [1] * 16), (16, [16])])
+def test_so_many_rows_of_gradients_live_at_once_as_fit(monkeypatch, budget, rows):
+    """The budget counts maps of the layer for the whole batch."""
+    classifier, x, batched = tiny(classes=20), images(), []
+    expected = grad_cam.class_maps(classifier, x).maps
+    bytes_of_layer = 3 * 5 * 4 * 4 * 8
+    grad = torch.autograd.grad
+
+    def watching(*args, **options):
+        if options.get("is_grads_batched"):
+            batched.append(len(args[2]))
+        return grad(*args, **options)
+
+    monkeypatch.setattr(torch.autograd, "grad", watching)
+    monkeypatch.setattr("contrastlib.attribution.class_maps._ON_CPU", int(budget * bytes_of_layer))
+    torch.testing.assert_close(grad_cam.class_maps(classifier, x).maps, expected)
+    assert batched == rows
+
+
 class OnceOnly(torch.autograd.Function):
     """Doubles its input; its gradient cannot be differentiated again or batched."""
 
