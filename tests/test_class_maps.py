@@ -97,22 +97,24 @@ def test_pooling_is_recognised_in_real_architectures(network, channels):
     assert given[0] == (2 * channels, 1, 2, 2)
 
 
-class MeanOverOtherAxes(nn.Module):
-    """A 6 x 6 map of 6 channels, averaged over channels and rows: (N, 6) too, but no pooling of its places."""
+class MeanOver(nn.Module):
+    """A 6 x 6 map of 6 channels, averaged over two axes: (N, 6), whichever they are."""
 
-    def __init__(self) -> None:
+    def __init__(self, axes: tuple[int, int]) -> None:
         super().__init__()
-        self.conv, self.head = nn.Conv2d(3, 6, 3), nn.Linear(6, 40)
+        self.conv, self.head, self.axes = nn.Conv2d(3, 6, 3), nn.Linear(6, 40), axes
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.head(self.conv(x).mean((1, 2)))
+        return self.head(self.conv(x).mean(self.axes))
 
 
+@pytest.mark.parametrize("axes", [(2, 3), (-1, -2), (1, 2), (-3, 3), (-2, 1)])
 @pytest.mark.parametrize("name", CAMS)
-def test_an_average_over_other_axes_is_no_pooling(name):
-    classifier, x = Classifier(seeded(MeanOverOtherAxes).double(), input_size=8, layer="conv"), images()
-    torch.testing.assert_close(CAMS[name].class_maps(classifier, x).maps,
-                               one_by_one(CAMS[name], classifier, x, range(40)))
+def test_an_average_over_other_axes_is_no_pooling(name, axes):
+    classifier, x = Classifier(seeded(MeanOver, axes=axes).double(), input_size=8, layer="conv"), images()
+    method, given = watched(CAMS[name])
+    torch.testing.assert_close(method.class_maps(classifier, x).maps, one_by_one(CAMS[name], classifier, x, range(40)))
+    assert given[0] == ((18, 1, 6, 6) if axes in [(2, 3), (-1, -2)] else (3, 6, 6, 6))
 
 
 def test_class_by_class_where_convolutions_follow():
@@ -213,6 +215,18 @@ def test_a_contrast_that_needs_missing_maps_is_refused():
         maps.combine(contrast.weighted, TARGET)
     complete = grad_cam.class_maps(tiny(), images()).combine(contrast.foil([1]), 5)
     torch.testing.assert_close(maps.combine(contrast.foil([1]), 5), complete)
+
+
+def test_a_millionth_of_the_weight_may_be_missing():
+    maps, total = grad_cam.class_maps(tiny(), images(), [5, 1]), grad_cam.class_maps(tiny(), images())
+
+    def little(share):
+        return lambda logits, _target: (1 - share) * logits[:, 5] - share * logits[:, 2]
+
+    torch.testing.assert_close(maps.combine(little(0.9e-6), 5), total.combine(little(0.9e-6), 5), rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match=r"puts 1\.1e-06 of its weight"):
+        maps.combine(little(1.1e-6), 5)
+    assert not maps.combine(lambda logits, _target: 0 * logits[:, 5], 5).any()
 
 
 @pytest.mark.parametrize(

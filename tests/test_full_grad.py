@@ -155,6 +155,7 @@ def test_a_score_next_to_nothing_is_no_reason_to_warn():
     assert terms.relative_residual.max() > 1e-3
     terms.check()
     full_grad(classifier, x, TARGET, nearly_nothing)
+    torch.testing.assert_close(terms.by_kind()["input"], terms.input.double().sum((1, 2, 3)), rtol=1e-12, atol=0)
 
 
 class Unseen(torch.autograd.Function):

@@ -546,9 +546,9 @@ def _watched(model: nn.Module) -> Iterator[_Watcher]:
                          "pass the network that it was made from")
     watcher = _Watcher(model)
 
-    def start(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    def start(_module: nn.Module, args: tuple[Tensor]) -> Tensor:
         watcher.image = args[0].detach().requires_grad_()
-        return (watcher.image.clone(), *args[1:])  # a copy, which the network may overwrite
+        return watcher.image.clone()  # a copy, which the network may overwrite
 
     with follow(model, start) as watcher.running, ExitStack() as undo, watcher:
         for parameter in [parameter for parameter in model.parameters() if parameter.requires_grad]:
