@@ -114,7 +114,8 @@ def with_all_kinds_of_batch_norm(body, x):
 
 
 def with_the_batch_second(body, x):
-    return body.linear(body.conv(x).flatten(2).permute(2, 0, 1)).relu().mean(0)
+    places = torch.linspace(-1, 1, 64, dtype=x.dtype).view(64, 1, 1) * body.own
+    return (body.linear(body.conv(x).flatten(2).permute(2, 0, 1)).relu() + places).relu().mean(0)
 
 
 def with_tokens_in_a_row(body, x):
@@ -146,7 +147,7 @@ def with_additions_by_other_names(body, x):
     y = torch.concat([body.conv(x), torch.ones(len(x), 4, 1, 8)], 2).relu()
     y = torch.concatenate([y, torch.ones(len(x), 4, 9, 2)], 3).relu()
     y = functional.instance_norm(y, body.plain.running_mean, body.plain.running_var, body.own, body.linear.bias,
-                                 use_input_stats=False).relu()
+                                 use_input_stats=False).relu_()  # a view, which an activation overwrites
     y = torch.baddbmm(body.own.view(1, 1, 4), tokens(y), body.linear.weight.expand(len(x), -1, -1)).relu()
     return y.mean(1)
 
@@ -179,6 +180,56 @@ def test_names_of_terms():
     assert names(with_plain_functions) == {"conv", "clamp", "sub", "hardtanh", "own", "linear", "head"}
     assert names(with_added_constants) == {"conv", "rsub", "sub", "own", "cat", "head"}
     assert names(with_all_kinds_of_batch_norm) == {"conv", "plain", "act", "hardtanh in act.act", "head"}
+
+
+def channels_last(body, x):
+    return body.linear(body.conv(x).permute(0, 2, 3, 1)).relu().permute(0, 3, 1, 2)
+
+
+def on_a_grid(body, x):
+    return body.linear(tokens(body.conv(x))).relu().mean(1)
+
+
+def batch_second(body, x):
+    return body.linear(body.conv(x).flatten(2).permute(2, 0, 1)).relu().mean(0)
+
+
+@pytest.mark.parametrize("run", [channels_last, on_a_grid, batch_second])
+@pytest.mark.parametrize("n", [3, 64])
+def test_a_bias_acts_where_its_channels_are(run, n):
+    """However the axes lie, and if there are as many images as places."""
+    classifier, x = body(run), images(n)
+    if run is batch_second and n == 64:
+        with pytest.raises(ValueError, match=r"'linear' has tokens along its first axis, .* images, 64, .* fewer"):
+            full_grad.terms(classifier, x, 1)
+        return
+    terms = full_grad.terms(classifier, x, 1, contrast.weighted)
+    network, seen = classifier.model, (x - classifier.mean) / classifier.std
+    z = network.linear(tokens(network.conv(seen))).detach().requires_grad_()
+    score = contrast.weighted(network.head(z.relu().mean(1)), torch.full((n,), 1))
+    expected = torch.autograd.grad(score.sum(), z)[0] @ network.linear.bias
+    torch.testing.assert_close(terms.placed["linear"], expected.view(n, 1, 8, 8).detach())
+    assert terms.unplaced.keys() == {"head", "contrast"}
+
+
+def test_tokens_on_no_grid_have_no_place():
+    classifier = body(lambda body, x: body.linear(tokens(body.conv(x))[:, :5]).relu().mean(1))
+    terms = full_grad.terms(classifier, images(), TARGET)
+    terms.check(1e-12)
+    assert "linear" in terms.unplaced
+    assert "linear" not in terms.placed
+
+
+def test_the_bias_of_a_norm_over_places_has_its_own_at_each():
+    classifier = body(lambda body, x: body.second(body.norm(body.conv(x))).relu())
+    network, x = classifier.model, images()
+    network.norm = nn.LayerNorm((4, 8, 8)).double().eval()
+    nn.init.normal_(network.norm.bias, generator=torch.Generator().manual_seed(0))
+    z = network.norm(network.conv((x - classifier.mean) / classifier.std)).detach().requires_grad_()
+    logits = network.head(network.second(z).relu().mean((2, 3)))
+    (gradient,) = torch.autograd.grad(logits.gather(1, TARGET[:, None]).sum(), z)
+    terms = full_grad.terms(classifier, x, TARGET)
+    torch.testing.assert_close(terms.placed["norm"], (gradient * network.norm.bias).sum(1, keepdim=True).detach())
 
 
 def test_a_module_that_runs_at_two_resolutions_has_one_map():
@@ -331,10 +382,11 @@ def with_a_curve_of_weights(body, x):
     ids=lambda value: getattr(value, "__name__", ""),
 )
 def test_what_cannot_be_counted_is_left_and_named(run, leaves):
-    terms = full_grad.terms(body(run), images(), TARGET)
-    assert terms.leaves == leaves
-    with pytest.raises(ValueError, match=leaves[0].split()[0] if leaves else "not seen"):
-        terms.check()
+    for n in (3, 2):  # images by which the channels can be divided, or not
+        terms = full_grad.terms(body(run), images(n), TARGET[:n])
+        assert terms.leaves == leaves
+        with pytest.raises(ValueError, match=leaves[0].split()[0] if leaves else "not seen"):
+            terms.check()
 
 
 CURVES = [

@@ -125,6 +125,10 @@ def test_patch_tokens_are_placed_and_prefix_tokens_are_not():
     assert {"cls_token", "pos_embed", "blocks.0.mlp.fc1", "head"} <= terms.unplaced.keys()
     assert not terms.placed["cls_token"].any()
     assert "head" not in terms.placed
+    many = full_grad.terms(classifier, images(17, 32), 1)  # as many images as tokens
+    torch.testing.assert_close(many.map()[:2], full_grad.terms(classifier, images(17, 32)[:2], 1).map())
+    assert {name: one.shape[2:] for name, one in many.placed.items()} == {
+        name: one.shape[2:] for name, one in terms.placed.items()}
 
 
 def test_what_leaves_a_residual_is_named():
@@ -134,6 +138,7 @@ def test_what_leaves_a_residual_is_named():
     assert {"layer_norm in blocks.0.norm1", "scaled_dot_product_attention in blocks.1.attn",
             "gelu in blocks.0.mlp.act"} <= set(terms.leaves)
     torch.testing.assert_close(terms.total + terms.residual, terms.score)
+    assert {number.dtype for number in (*terms.unplaced.values(), *terms.by_kind().values())} == {torch.float64}
     with pytest.raises(IncompleteError, match=r"image \d add up to .* residual of .*gelu \(2 x, first in blocks.0.mlp"):
         terms.check()
     with pytest.warns(IncompleteWarning, match="layer_norm"):

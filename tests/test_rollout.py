@@ -225,6 +225,8 @@ def test_options_are_checked():
         with pytest.raises(ValueError, match=r"discard is a share in \[0, 1\)"):
             AttentionRollout(discard=share)
     assert dataclasses.replace(attention_rollout, relu=True) == AttentionRollout(relu=True)
+    assert attention_rollout == AttentionRollout(relu=False, fusion="mean", discard=0.0, scaled=True)
+    assert attention_relevance == AttentionRelevance(relu=True)
 
 
 def test_through_layers_carries_the_mean_row():

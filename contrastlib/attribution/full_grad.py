@@ -307,6 +307,11 @@ class Recording:
             raise RuntimeError("the logits do not depend on the images through anything differentiable")
         if not self._watcher.biases:
             raise ValueError(f"{classifier.name} has no bias, so its map is gradient x input; call gradient_x_input")
+        n, size = len(self.logits), size_of(self._watcher.image)
+        for name in self._watcher.unsure:
+            if not classifier.batch_first(name, size):
+                raise ValueError(f"layer '{name}' has tokens along its first axis, and with as many images, {n}, they "
+                                 "cannot be told apart; explain fewer images at once")
         self._read_as = classifier.read_as
 
     def back(self, target: Target, contrast: Contrast, reduce: Reduce = Bias.by_place, *, again: bool = False,
@@ -374,6 +379,7 @@ class _Watcher(TorchFunctionMode):
     """
 
     image: Tensor  # what the network sees
+    reduce: Reduce  # what is kept of a gradient, in a backward pass
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -383,7 +389,7 @@ class _Watcher(TorchFunctionMode):
         self.grids: set[tuple[int, ...]] = set()  # of maps
         self.biases: list[Bias] = []
         self.leaves: dict[str, None] = {}
-        self.reduce: Reduce = Bias.by_place
+        self.unsure: dict[str, None] = {}  # modules that give as many tokens as images
         self.found: dict[int, Tensor] = {}  # what was reduced in a backward pass, by the index of the bias
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -414,6 +420,8 @@ class _Watcher(TorchFunctionMode):
         """Write a bias down, and reduce the gradient there as soon as a backward pass comes by."""
         shape, n = tuple(output.shape), len(self.image)
         second = len(shape) == 3 and call.axis != 1 and shape[0] != n and shape[1] == n  # (L, N, K)
+        if len(shape) == 3 and shape[:2] == (n, n):
+            self.unsure[self.running[-1]] = None
         alone = call.kind == "convolution" and output.ndim != call.given(1, "weight").ndim  # an image without a batch
         in_part = output._is_view() and any(output is x for x in call.args[:1])  # of a tensor, in place
         if alone or in_part or not shape or (shape[0] % n and not second):  # images cannot be told apart

@@ -417,6 +417,10 @@ class Probe:
             self._disorder[shape[1]] = self._order(layout, self._makers(shape[1]))
         return self._read(shape)
 
+    def batch_first(self, name: str) -> bool:
+        """Whether a layer gave the one image along its first axis."""
+        return all(run.shape[:1] in ((), (1,)) for run in self.finished if run.name == name)
+
     def report(self, images: Tensor) -> LayerReport:
         """Run the network forward and backward once and say of every layer whether it can be explained at.
 
