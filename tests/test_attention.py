@@ -410,7 +410,8 @@ def test_an_attention_that_nothing_uses_counts_as_the_identity():
 @pytest.mark.parametrize("method", [attention_rollout, attention_relevance])
 def test_bad_input(method):
     classifier, x = transformer(), images(size=16)
-    with pytest.raises(ValueError, match=r"reads the attention of all layers and takes no layer, got layer='blocks.1'; see from_block$"):
+    says = r"reads the attention of all layers and takes no layer, got layer='blocks.1'; see from_block$"
+    with pytest.raises(ValueError, match=says):
         method(classifier, x, TARGET, layer="blocks.1")
     with pytest.raises(ValueError, match=r"one image needs images\[None\]"):
         method(classifier, x[0], TARGET)

@@ -282,6 +282,32 @@ def test_layers_that_cannot_be_read(layer, error, says):
     assert_as_found(classifier.model, before)
 
 
+@pytest.mark.parametrize(("giving", "says"), [
+    (lambda x: (x, x), "gives a tuple, not a map"), (lambda x: {"map": x}, "gives a dict, not a map"),
+    (lambda _: (), "gives a tuple"),
+    (lambda x: x.long(), r"gives torch\.int64 values, a map needs floating point"),
+    (lambda x: x.flatten(0, 1)[:, None], r"an output of shape \(9, 1, 8, 8\) has another batch than the 3 images"),
+    (lambda x: x.sum(), r"shape \(\) is no map")])
+def test_an_output_that_is_no_map_is_said_to_be_none(giving, says):
+    class Giving(nn.Module):
+        def forward(self, x):
+            return giving(x)
+
+    class Network(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.giving = nn.Conv2d(3, 3, 1), Giving()
+
+        def forward(self, x):
+            x = self.conv(x)
+            self.giving(x)
+            return x.mean((2, 3))
+
+    classifier = Classifier(seeded(Network), input_size=8)
+    with pytest.raises(ValueError, match=f"layer 'giving'.*{says}"):
+        grad_cam(classifier, images(dtype=torch.float32), 0, layer="giving")
+
+
 class WithoutGradient(nn.Module):
     """A network whose forward forbids gradients."""
 
@@ -294,10 +320,11 @@ class WithoutGradient(nn.Module):
         return self.conv(x).mean((2, 3)).detach()
 
 
-@pytest.mark.parametrize(("method", "options"), [(grad_cam, {"layer": "conv"}), (gradient, {})])
-def test_a_network_that_forbids_gradients(method, options):
+@pytest.mark.parametrize(("method", "options", "read"), [
+    (grad_cam, {"layer": "conv"}, "layer 'conv'"), (gradient, {}, "the images")])
+def test_a_network_that_forbids_gradients(method, options, read):
     classifier = Classifier(seeded(WithoutGradient), input_size=8)
-    with pytest.raises(RuntimeError, match="do not depend"):
+    with pytest.raises(RuntimeError, match=f"do not depend on {read} through"):
         method(classifier, images(dtype=torch.float32), 0, **options)
 
 
@@ -368,6 +395,8 @@ def test_threads_that_share_a_network_do_not_disturb_each_other(method, build, s
 def test_an_input_method_takes_no_layer():
     with pytest.raises(ValueError, match=r"takes no layer, got layer='last'$"):
         gradient(tiny(), images(), 0, layer="last")
+    with pytest.raises(ValueError, match=r"gradient reads the input and takes no layer, got layer='norm'$"):
+        gradient.class_maps(tiny(), images(), [0], layer="norm")
 
 
 def test_a_model_in_training_mode_is_refused():

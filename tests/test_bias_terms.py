@@ -115,7 +115,8 @@ def with_all_kinds_of_batch_norm(body, x):
 
 def with_the_batch_second(body, x):
     places = torch.linspace(-1, 1, 64, dtype=x.dtype).view(64, 1, 1) * body.own
-    return (body.linear(body.conv(x).flatten(2).permute(2, 0, 1)).relu() + places).relu().mean(0)
+    y = body.linear(body.conv(x).flatten(2).permute(2, 0, 1)).relu() + places
+    return y.relu().clamp(max=0.2).mean(0)
 
 
 def with_tokens_in_a_row(body, x):
@@ -210,6 +211,28 @@ def test_a_bias_acts_where_its_channels_are(run, n):
     expected = torch.autograd.grad(score.sum(), z)[0] @ network.linear.bias
     torch.testing.assert_close(terms.placed["linear"], expected.view(n, 1, 8, 8).detach())
     assert terms.unplaced.keys() == {"head", "contrast"}
+
+
+@pytest.mark.parametrize(("operation", "axis"), [
+    (lambda body, y: torch.group_norm(y, 2, body.linear.bias, body.own), 1),
+    (lambda body, y: torch.layer_norm(tokens(y), (4,), body.linear.bias, body.own), 2),
+    (lambda body, y: torch.conv2d(y, body.linear.weight[..., None, None], body.own), 1),
+    (lambda body, y: torch.conv_transpose2d(y, body.linear.weight[..., None, None], body.own), 1),
+    (lambda _, y: y.clamp(max=0.1), None)], ids=["group", "layer", "conv", "transposed", "knee"])
+def test_where_what_is_added_acts(operation, axis):
+    """Torch's own functions, which are given all arguments by their positions."""
+    def behind(z):
+        return z.relu().mean(1) if z.ndim == 3 else z.relu().mean((2, 3))
+
+    classifier = body(lambda body, x: behind(operation(body, body.conv(x))))
+    network, x = classifier.model, images()
+    y = network.conv((x - classifier.mean) / classifier.std)
+    z = operation(network, y).detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(network.head(behind(z)).gather(1, TARGET[:, None]).sum(), z)
+    added = 0.1 * (y > 0.1) if axis is None else network.own.view(4, 1, 1) if axis == 1 else network.own
+    expected = (gradient * added).sum(axis or 1).view(3, 1, 8, 8)
+    terms = full_grad.terms(classifier, x, TARGET)
+    torch.testing.assert_close(terms.placed["own" if axis else "clamp"], expected.detach())
 
 
 def test_tokens_on_no_grid_have_no_place():

@@ -195,6 +195,17 @@ def test_some_classes_and_classes_of_each_image():
     torch.testing.assert_close(maps, torch.stack([everything[i, own[i]] for i in range(3)]))
 
 
+@pytest.mark.parametrize("name", CAMS)
+def test_one_image_and_one_channel(name):
+    def build() -> nn.Module:
+        return nn.Sequential(nn.Conv2d(3, 1, 3), nn.Flatten(), nn.Linear(36, 40))
+
+    classifier, x = Classifier(seeded(build).double(), input_size=8, layer="0"), images(1)
+    for classes in (range(40), range(5)):
+        maps = CAMS[name].class_maps(classifier, x, classes).maps
+        torch.testing.assert_close(maps, one_by_one(CAMS[name], classifier, x, classes))
+
+
 def test_many_repeated_classes_use_the_transposed_way_too():
     own = torch.arange(20).repeat(3, 1).flip(1)
     everything = grad_cam.class_maps(tiny(classes=20), images()).maps
