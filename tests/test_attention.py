@@ -315,6 +315,16 @@ def test_attention_that_is_partly_written_out_is_refused_by_its_blocks():
     assert state_of(classifier.model) == before
 
 
+def test_a_softmax_between_other_things_than_tokens_is_no_attention():
+    """Weights of 12 channels for each of 16 tokens, along the tokens and along the channels."""
+    attend = of_torch()
+    for axis in (1, 2):
+        classifier = mixing(lambda x, axis=axis: attend(x) * x.transpose(axis, 2).softmax(-1).transpose(axis, 2))
+        found = attentions(classifier, images(size=16), TARGET)
+        assert [p.shape for p in found.probabilities] == [(3, 4, 16, 16)]
+        torch.testing.assert_close(found.logits, classifier(images(size=16)).detach())
+
+
 def test_a_network_without_attention():
     with pytest.raises(ValueError, match="no attention ran in Tiny that could be read; use grad_cam, at layer 'last'"):
         attention_rollout(tiny(), images(), TARGET)
