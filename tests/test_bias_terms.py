@@ -201,7 +201,7 @@ def test_a_bias_acts_where_its_channels_are(run, n):
     """However the axes lie, and if there are as many images as places."""
     classifier, x = body(run), images(n)
     if run is batch_second and n == 64:
-        with pytest.raises(ValueError, match=r"'linear' has tokens along its first axis, .* images, 64, .* fewer"):
+        with pytest.raises(ValueError, match=r"'linear' has as many tokens .* second, 64, .* explain fewer"):
             full_grad.terms(classifier, x, 1)
         return
     terms = full_grad.terms(classifier, x, 1, contrast.weighted)

@@ -246,8 +246,7 @@ def cut(classifier: Classifier, images: Tensor, layer: Place) -> tuple[Tensor, P
         try:
             layout = classifier.read_as(given.shape, size_of(images))
             if not classifier.batch_first(name, size_of(images)):
-                raise ValueError(f"the second axis of its output of shape {tuple(given.shape)} is that of the images, "
-                                 "so it is no map of each; name the block around it")
+                raise ValueError("its second axis is that of the images, so it is no map; name the block around it")
         except ValueError as error:
             raise ValueError(f"layer '{name}': {error}") from None
         asking = False

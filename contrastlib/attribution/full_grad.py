@@ -52,9 +52,9 @@ _CURVED = {
     "celu", "cos", "cosine_similarity", "elu", "erf", "exp", "exp2", "expm1", "gelu", "glu", "gumbel_softmax",
     "hardsigmoid", "hardswish", "linalg_norm", "linalg_vector_norm", "local_response_norm", "log", "log10", "log1p",
     "log2", "log_sigmoid", "log_softmax", "logsumexp", "mish", "multi_head_attention_forward", "norm", "normalize",
-    "pow", "rdiv", "reciprocal", "rms_norm", "rpow", "rsqrt", "scaled_dot_product_attention", "selu",
-    "sigmoid", "silu", "sin", "softmax", "softmin", "softplus", "softshrink", "softsign", "sqrt", "square", "std",
-    "std_mean", "tanh", "tanhshrink", "var", "var_mean"}
+    "pow", "rdiv", "reciprocal", "rms_norm", "rpow", "rsqrt", "scaled_dot_product_attention", "selu", "sigmoid", "silu",
+    "sin", "softmax", "softmin", "softplus", "softshrink", "softsign", "sqrt", "square", "std", "std_mean", "tanh",
+    "tanhshrink", "var", "var_mean"}
 _PRODUCTS = {
     "bilinear", "bmm", "conv1d", "conv2d", "conv3d", "div", "divide", "dot", "einsum", "linear", "matmul", "mm", "mul",
     "multiply", "outer", "rmatmul", "tensordot", "true_divide", *_ADDED_FIRST}
@@ -307,11 +307,10 @@ class Recording:
             raise RuntimeError("the logits do not depend on the images through anything differentiable")
         if not self._watcher.biases:
             raise ValueError(f"{classifier.name} has no bias, so its map is gradient x input; call gradient_x_input")
-        n, size = len(self.logits), size_of(self._watcher.image)
-        for name in self._watcher.unsure:
-            if not classifier.batch_first(name, size):
-                raise ValueError(f"layer '{name}' has tokens along its first axis, and with as many images, {n}, they "
-                                 "cannot be told apart; explain fewer images at once")
+        for bias in self._watcher.biases:
+            if bias.shape[:1] == bias.shape[1:2] and not classifier.batch_first(bias.name, size_of(images)):
+                raise ValueError(f"layer '{bias.name}' has as many tokens along its first axis as images along its "
+                                 f"second, {len(images)}, and they cannot be told apart; explain fewer images at once")
         self._read_as = classifier.read_as
 
     def back(self, target: Target, contrast: Contrast, reduce: Reduce = Bias.by_place, *, again: bool = False,
@@ -389,7 +388,6 @@ class _Watcher(TorchFunctionMode):
         self.grids: set[tuple[int, ...]] = set()  # of maps
         self.biases: list[Bias] = []
         self.leaves: dict[str, None] = {}
-        self.unsure: dict[str, None] = {}  # modules that give as many tokens as images
         self.found: dict[int, Tensor] = {}  # what was reduced in a backward pass, by the index of the bias
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -420,8 +418,6 @@ class _Watcher(TorchFunctionMode):
         """Write a bias down, and reduce the gradient there as soon as a backward pass comes by."""
         shape, n = tuple(output.shape), len(self.image)
         second = len(shape) == 3 and call.axis != 1 and shape[0] != n and shape[1] == n  # (L, N, K)
-        if len(shape) == 3 and shape[:2] == (n, n):
-            self.unsure[self.running[-1]] = None
         alone = call.kind == "convolution" and output.ndim != call.given(1, "weight").ndim  # an image without a batch
         in_part = output._is_view() and any(output is x for x in call.args[:1])  # of a tensor, in place
         if alone or in_part or not shape or (shape[0] % n and not second):  # images cannot be told apart
