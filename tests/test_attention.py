@@ -23,7 +23,7 @@ from transformer_networks import (
 )
 
 from contrastlib import contrast
-from contrastlib.attribution import attention_relevance, attention_rollout, attentions
+from contrastlib.attribution import Attentions, attention_relevance, attention_rollout, attentions
 from contrastlib.models import Classifier
 
 # --- reading ---------------------------------------------------------------------------------------------------------
@@ -249,6 +249,15 @@ def test_tokens_are_found(options, told):
         torch.testing.assert_close(maps, rows[:, found.prefix:].view(3, 1, 4, 4))
 
 
+@pytest.mark.parametrize(("read", "told"), [
+    ((0,), "token 0"), ((6,), "token 6"), ((0, 1, 2), "tokens 0 and 1 and 2"), ((0, 1, 2, 3), "4 of 7 tokens"),
+    ((0, 1, 2, 3, 4, 5), "6 of 7 tokens"), ((1, 2, 3, 4, 5, 6), "all 6 patch tokens")])
+def test_what_the_head_reads_is_said(read, told):
+    each = torch.zeros(1, 3, 7, 7)
+    found = Attentions((each,) * 2, (each,) * 2, (2, 3), 1, read, torch.zeros(1, 6))
+    assert str(found) == f"2 layers, 3 heads, 2 x 3 patch tokens behind 1 prefix token; the head reads {told}"
+
+
 def test_dinov2_with_registers():
     classifier = classifier_of(
         lively(seeded(VisionTransformer, img_size=42, patch_size=14, embed_dim=16, depth=2, num_heads=2, num_classes=6,
@@ -371,6 +380,16 @@ def test_layers_that_follow_each_other_are_chained():
     assert len(found.probabilities) == 3
 
 
+def test_a_softmax_between_other_things_than_tokens_is_no_attention():
+    """Weights of 12 channels for each of 16 tokens, along the tokens and along the channels."""
+    attend = of_torch()
+    for axis in (1, 2):
+        classifier = mixing(lambda x, axis=axis: attend(x) * x.transpose(axis, 2).softmax(-1).transpose(axis, 2))
+        found = attentions(classifier, images(size=16), TARGET)
+        assert [p.shape for p in found.probabilities] == [(3, 4, 16, 16)]
+        torch.testing.assert_close(found.logits, classifier(images(size=16)).detach())
+
+
 def test_a_network_without_attention():
     with pytest.raises(ValueError, match="no attention ran in Tiny that could be read; use grad_cam, at layer 'last'"):
         attention_rollout(tiny(), images(), TARGET)
@@ -466,7 +485,8 @@ def test_an_attention_that_nothing_uses_counts_as_the_identity():
 @pytest.mark.parametrize("method", [attention_rollout, attention_relevance])
 def test_bad_input(method):
     classifier, x = transformer(), images(size=16)
-    with pytest.raises(ValueError, match=r"takes no layer, got layer='blocks.1'; see from_block"):
+    says = r"reads the attention of all layers and takes no layer, got layer='blocks.1'; see from_block$"
+    with pytest.raises(ValueError, match=says):
         method(classifier, x, TARGET, layer="blocks.1")
     with pytest.raises(ValueError, match=r"one image needs images\[None\]"):
         method(classifier, x[0], TARGET)

@@ -1,6 +1,7 @@
 """Attributions against their formulas, written again with plain loops, and against how a model must be left."""
 
 import concurrent.futures
+import functools
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from transformer_networks import transformer
 from contrastlib import contrast, relevance
 from contrastlib.attribution import (
     METHODS,
+    at_input,
     at_layer,
     attention_rollout,
     full_grad,
@@ -48,17 +50,22 @@ def by_hand(name, x, score_of, target):
         return gx[0].sum(0)
     if name == "gradient_x_input":
         return (gx * x)[0].sum(0)
-    channels, h, w = a.shape[1:]
+    return combined_by_hand(name, a[0], ga[0]).detach()
+
+
+def combined_by_hand(name, a, g):
+    """A layer's rule, channel by channel: activation and gradient (K, h, w)."""
+    channels, h, w = a.shape
     result = torch.zeros(h, w, dtype=a.dtype)
     for k in range(channels):
-        ak, gk = a[0, k], ga[0, k]
+        ak, gk = a[k], g[k]
         if name == "linear_approximation":
             result += ak * gk
         elif name == "grad_cam":
             result += sum(gk[i, j] for i in range(h) for j in range(w)) / (h * w) * ak
         elif ak.abs().sum() > 0:
             result += sum(gk[i, j] * ak[i, j] for i in range(h) for j in range(w)) / ak.abs().sum() * ak
-    return result.detach()
+    return result
 
 
 @pytest.mark.parametrize("how", CONTRASTS)
@@ -69,6 +76,17 @@ def test_map_is_the_formula(name, how):
     for i in range(3):
         expected = by_hand(name, x[i : i + 1], CONTRASTS[how], TARGET[i : i + 1])
         torch.testing.assert_close(maps[i, 0], expected)
+
+
+@pytest.mark.parametrize("name", ["linear_approximation", "grad_cam", "xgrad_cam"])
+def test_rules_on_a_map_that_is_not_square_with_both_signs(name):
+    """2 x 5 places, and channels of which one is small and one zero everywhere."""
+    a, g = torch.randn(2, 2, 4, 2, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    a = a * torch.tensor([1, 30, 1e-3, 0], dtype=torch.float64).view(4, 1, 1)
+    maps = METHODS[name].combine(a, g)
+    torch.testing.assert_close(maps, torch.stack([combined_by_hand(name, *one)[None] for one in zip(a, g)]))
+    small = METHODS[name].combine(1e-3 * a, g)  # no norm of a channel reaches 1
+    torch.testing.assert_close(small, 1e-3 * maps)
 
 
 def test_maps_have_the_size_of_the_image_and_the_precision_of_the_network():
@@ -111,6 +129,10 @@ def test_an_attribution_of_ones_own():
     torch.testing.assert_close(positive_activation.class_maps(tiny(), x).combine(contrast.weighted, TARGET), direct)
     assert positive_activation.name == "positive_activation"
     assert positive_activation.__doc__ == "Only where the layer is active."
+    own_gradient = at_input(METHODS["gradient"].combine)
+    assert repr(own_gradient) == "<attribution gradient, reads the input>"
+    assert torch.equal(own_gradient(tiny(), x, TARGET), gradient(tiny(), x, TARGET))
+    assert at_layer(functools.partial(grad_cam.combine)).name == "attribution"
 
 
 @pytest.mark.parametrize("method", [grad_cam, hirescam, xgrad_cam])
@@ -261,6 +283,32 @@ def test_layers_that_cannot_be_read(layer, error, says):
     assert_as_found(classifier.model, before)
 
 
+@pytest.mark.parametrize(("giving", "says"), [
+    (lambda x: (x, x), "gives a tuple, not a map"), (lambda x: {"map": x}, "gives a dict, not a map"),
+    (lambda _: (), "gives a tuple"),
+    (lambda x: x.long(), r"gives torch\.int64 values, a map needs floating point"),
+    (lambda x: x.flatten(0, 1)[:, None], r"an output of shape \(9, 1, 8, 8\) has another batch than the 3 images"),
+    (lambda x: x.sum(), r"shape \(\) is no map")])
+def test_an_output_that_is_no_map_is_said_to_be_none(giving, says):
+    class Giving(nn.Module):
+        def forward(self, x):
+            return giving(x)
+
+    class Network(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.giving = nn.Conv2d(3, 3, 1), Giving()
+
+        def forward(self, x):
+            x = self.conv(x)
+            self.giving(x)
+            return x.mean((2, 3))
+
+    classifier = Classifier(seeded(Network), input_size=8)
+    with pytest.raises(ValueError, match=f"layer 'giving'.*{says}"):
+        grad_cam(classifier, images(dtype=torch.float32), 0, layer="giving")
+
+
 class WithoutGradient(nn.Module):
     """A network whose forward forbids gradients."""
 
@@ -273,10 +321,11 @@ class WithoutGradient(nn.Module):
         return self.conv(x).mean((2, 3)).detach()
 
 
-@pytest.mark.parametrize(("method", "options"), [(grad_cam, {"layer": "conv"}), (gradient, {})])
-def test_a_network_that_forbids_gradients(method, options):
+@pytest.mark.parametrize(("method", "options", "read"), [
+    (grad_cam, {"layer": "conv"}, "layer 'conv'"), (gradient, {}, "the images")])
+def test_a_network_that_forbids_gradients(method, options, read):
     classifier = Classifier(seeded(WithoutGradient), input_size=8)
-    with pytest.raises(RuntimeError, match="do not depend"):
+    with pytest.raises(RuntimeError, match=f"do not depend on {read} through"):
         method(classifier, images(dtype=torch.float32), 0, **options)
 
 
@@ -345,8 +394,10 @@ def test_threads_that_share_a_network_do_not_disturb_each_other(method, build, s
 
 
 def test_an_input_method_takes_no_layer():
-    with pytest.raises(ValueError, match="takes no layer"):
+    with pytest.raises(ValueError, match=r"takes no layer, got layer='last'$"):
         gradient(tiny(), images(), 0, layer="last")
+    with pytest.raises(ValueError, match=r"gradient reads the input and takes no layer, got layer='norm'$"):
+        gradient.class_maps(tiny(), images(), [0], layer="norm")
 
 
 def test_a_model_in_training_mode_is_refused():

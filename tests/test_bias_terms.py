@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from contrastlib import contrast
-from contrastlib.attribution import FullGradTerms, full_grad
+from contrastlib.attribution import Bias, FullGradTerms, full_grad
 from contrastlib.models import Classifier
 
 TARGET = torch.tensor([5, 1, 2])
@@ -21,6 +21,19 @@ def sums(terms: FullGradTerms) -> dict[str, Tensor]:
     for name, number in terms.unplaced.items():
         numbers[name] = numbers.get(name, 0) + number
     return numbers
+
+
+@pytest.mark.parametrize(("shape", "axis", "constant", "aligned"), [
+    ((2, 4, 3, 5), 1, (4,), (4, 1, 1)), ((2, 4, 3, 5), 1, (1, 4, 1, 1), (4, 1, 1)),
+    ((2, 3, 5, 4), -1, (4,), (4,)), ((2, 6, 4), -1, (4,), (4,)), ((2, 6, 4), -1, (6, 4), (6, 4)),
+    ((2, 4, 6), 1, (4,), (4, 1)), ((2, 4), -1, (4,), (4,)), ((2, 4), 0, (4,), (4,)), ((2, 4, 6), 0, (6,), (6,))])
+def test_a_bias_times_its_gradient_by_channel_and_by_place(shape, axis, constant, aligned):
+    generator = torch.Generator().manual_seed(0)
+    gradient, constant = (torch.randn(size, generator=generator, dtype=torch.float64) for size in (shape, constant))
+    bias = Bias("conv", "convolution", constant, axis, shape)
+    product = gradient * constant.reshape(aligned)
+    torch.testing.assert_close(bias.by_channel(gradient), product)
+    torch.testing.assert_close(bias.by_place(gradient), product.sum(axis) if axis else product)
 
 
 # --- piecewise linear networks ---------------------------------------------------------------------------------------
@@ -77,7 +90,7 @@ def with_plain_functions(body, x):
     y = functional.conv2d(input=x, weight=body.conv.weight * 2, bias=body.conv.bias, padding=1)
     y = torch.cat(tensors=[torch.clamp(input=y, max=0.5), y[..., :2]], dim=-1)
     y = torch.add(input=y, other=functional.hardtanh(input=torch.sub(other=y, input=1)))
-    y = torch.batch_norm(y, None, body.own, x.new_ones(4), x.new_ones(4), False, 0.1, 1e-5, False)
+    y = torch.batch_norm(y, None, body.own, x.new_full((4,), 0.3), x.new_full((4,), 2), False, 0.1, 1e-2, False)
     y = torch.addcmul(body.own.view(1, -1, 1, 1), y, body.own.view(1, -1, 1, 1))
     y = torch.addmm(body.own, y.mean((2, 3)), body.linear.weight, beta=2)
     return functional.linear(y, body.linear.weight, 3 * body.linear.bias)
@@ -96,11 +109,14 @@ def with_knees(body, x):
 
 
 def with_all_kinds_of_batch_norm(body, x):
-    return body.act(body.plain(body.conv(x)) * 4)
+    y = functional.batch_norm(body.conv(x), body.plain.running_mean, body.plain.running_var, body.linear.bias, body.own)
+    return body.act(body.plain(y) * 40)
 
 
 def with_the_batch_second(body, x):
-    return body.linear(body.conv(x).flatten(2).permute(2, 0, 1)).relu().mean(0)
+    places = torch.linspace(-1, 1, 64, dtype=x.dtype).view(64, 1, 1) * body.own
+    y = body.linear(body.conv(x).flatten(2).permute(2, 0, 1)).relu() + places
+    return y.relu().clamp(max=0.2).mean(0)
 
 
 def with_tokens_in_a_row(body, x):
@@ -117,10 +133,31 @@ def with_one_number_for_each_image(body, x):
     return torch.stack([y.mean((1, 2, 3)) + 0.5, *y.mean((2, 3)).unbind(1)[1:]], 1)
 
 
+def with_convolutions_over_other_axes(body, x):
+    """Along one and three axes, and all of them transposed."""
+    weight, own, bias = body.linear.weight, body.own, body.linear.bias
+    y = functional.conv1d(body.conv(x).flatten(2), weight[..., None], own).relu()
+    y = functional.conv_transpose1d(y, weight[..., None], bias).relu().unflatten(2, (8, 8))
+    y = functional.conv_transpose2d(y, weight[..., None, None], own).relu().unflatten(2, (2, 4))
+    y = functional.conv3d(y, weight[..., None, None, None], bias).relu()
+    y = functional.conv_transpose3d(y, weight[..., None, None, None], own).relu().flatten(2, 3)
+    return torch.convolution(y, weight[..., None, None], bias, (1, 1), (0, 0), (1, 1), False, (0, 0), 1)
+
+
+def with_additions_by_other_names(body, x):
+    y = torch.concat([body.conv(x), torch.ones(len(x), 4, 1, 8)], 2).relu()
+    y = torch.concatenate([y, torch.ones(len(x), 4, 9, 2)], 3).relu()
+    y = functional.instance_norm(y, body.plain.running_mean, body.plain.running_var, body.own, body.linear.bias,
+                                 use_input_stats=False).relu_()  # a view, which an activation overwrites
+    y = torch.baddbmm(body.own.view(1, 1, 4), tokens(y), body.linear.weight.expand(len(x), -1, -1)).relu()
+    return y.mean(1)
+
+
 CALLS = [with_one_number_for_each_image, with_in_place, with_in_place_on_a_view, with_in_place_on_part_of_a_view,
          with_modules_reused,
          with_plain_functions, with_added_constants, with_knees, with_all_kinds_of_batch_norm, with_the_batch_second,
-         with_tokens_in_a_row, with_weights_made_of_weights]
+         with_tokens_in_a_row, with_weights_made_of_weights, with_convolutions_over_other_axes,
+         with_additions_by_other_names]
 
 
 def body(run, **options) -> Classifier:
@@ -144,6 +181,78 @@ def test_names_of_terms():
     assert names(with_plain_functions) == {"conv", "clamp", "sub", "hardtanh", "own", "linear", "head"}
     assert names(with_added_constants) == {"conv", "rsub", "sub", "own", "cat", "head"}
     assert names(with_all_kinds_of_batch_norm) == {"conv", "plain", "act", "hardtanh in act.act", "head"}
+
+
+def channels_last(body, x):
+    return body.linear(body.conv(x).permute(0, 2, 3, 1)).relu().permute(0, 3, 1, 2)
+
+
+def on_a_grid(body, x):
+    return body.linear(tokens(body.conv(x))).relu().mean(1)
+
+
+def batch_second(body, x):
+    return body.linear(body.conv(x).flatten(2).permute(2, 0, 1)).relu().mean(0)
+
+
+@pytest.mark.parametrize("run", [channels_last, on_a_grid, batch_second])
+@pytest.mark.parametrize("n", [3, 64])
+def test_a_bias_acts_where_its_channels_are(run, n):
+    """However the axes lie, and if there are as many images as places."""
+    classifier, x = body(run), images(n)
+    if run is batch_second and n == 64:
+        with pytest.raises(ValueError, match=r"'linear' has as many tokens .* second, 64, .* explain fewer"):
+            full_grad.terms(classifier, x, 1)
+        return
+    terms = full_grad.terms(classifier, x, 1, contrast.weighted)
+    network, seen = classifier.model, (x - classifier.mean) / classifier.std
+    z = network.linear(tokens(network.conv(seen))).detach().requires_grad_()
+    score = contrast.weighted(network.head(z.relu().mean(1)), torch.full((n,), 1))
+    expected = torch.autograd.grad(score.sum(), z)[0] @ network.linear.bias
+    torch.testing.assert_close(terms.placed["linear"], expected.view(n, 1, 8, 8).detach())
+    assert terms.unplaced.keys() == {"head", "contrast"}
+
+
+@pytest.mark.parametrize(("operation", "axis"), [
+    (lambda body, y: torch.group_norm(y, 2, body.linear.bias, body.own), 1),
+    (lambda body, y: torch.layer_norm(tokens(y), (4,), body.linear.bias, body.own), 2),
+    (lambda body, y: torch.conv2d(y, body.linear.weight[..., None, None], body.own), 1),
+    (lambda body, y: torch.conv_transpose2d(y, body.linear.weight[..., None, None], body.own), 1),
+    (lambda _, y: y.clamp(max=0.1), None)], ids=["group", "layer", "conv", "transposed", "knee"])
+def test_where_what_is_added_acts(operation, axis):
+    """Torch's own functions, which are given all arguments by their positions."""
+    def behind(z):
+        return z.relu().mean(1) if z.ndim == 3 else z.relu().mean((2, 3))
+
+    classifier = body(lambda body, x: behind(operation(body, body.conv(x))))
+    network, x = classifier.model, images()
+    y = network.conv((x - classifier.mean) / classifier.std)
+    z = operation(network, y).detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(network.head(behind(z)).gather(1, TARGET[:, None]).sum(), z)
+    added = 0.1 * (y > 0.1) if axis is None else network.own.view(4, 1, 1) if axis == 1 else network.own
+    expected = (gradient * added).sum(axis or 1).view(3, 1, 8, 8)
+    terms = full_grad.terms(classifier, x, TARGET)
+    torch.testing.assert_close(terms.placed["own" if axis else "clamp"], expected.detach())
+
+
+def test_tokens_on_no_grid_have_no_place():
+    classifier = body(lambda body, x: body.linear(tokens(body.conv(x))[:, :5]).relu().mean(1))
+    terms = full_grad.terms(classifier, images(), TARGET)
+    terms.check(1e-12)
+    assert "linear" in terms.unplaced
+    assert "linear" not in terms.placed
+
+
+def test_the_bias_of_a_norm_over_places_has_its_own_at_each():
+    classifier = body(lambda body, x: body.second(body.norm(body.conv(x))).relu())
+    network, x = classifier.model, images()
+    network.norm = nn.LayerNorm((4, 8, 8)).double().eval()
+    nn.init.normal_(network.norm.bias, generator=torch.Generator().manual_seed(0))
+    z = network.norm(network.conv((x - classifier.mean) / classifier.std)).detach().requires_grad_()
+    logits = network.head(network.second(z).relu().mean((2, 3)))
+    (gradient,) = torch.autograd.grad(logits.gather(1, TARGET[:, None]).sum(), z)
+    terms = full_grad.terms(classifier, x, TARGET)
+    torch.testing.assert_close(terms.placed["norm"], (gradient * network.norm.bias).sum(1, keepdim=True).detach())
 
 
 def test_a_module_that_runs_at_two_resolutions_has_one_map():
@@ -296,10 +405,60 @@ def with_a_curve_of_weights(body, x):
     ids=lambda value: getattr(value, "__name__", ""),
 )
 def test_what_cannot_be_counted_is_left_and_named(run, leaves):
-    terms = full_grad.terms(body(run), images(), TARGET)
-    assert terms.leaves == leaves
-    with pytest.raises(ValueError, match=leaves[0].split()[0] if leaves else "not seen"):
-        terms.check()
+    for n in (3, 2):  # images by which the channels can be divided, or not
+        terms = full_grad.terms(body(run), images(n), TARGET[:n])
+        assert terms.leaves == leaves
+        with pytest.raises(ValueError, match=leaves[0].split()[0] if leaves else "not seen"):
+            terms.check()
+
+
+CURVES = [
+    "celu", "cos", "elu", "erf", "exp", "exp2", "expm1", "gelu", "gumbel_softmax", "hardsigmoid", "hardswish", "log",
+    "log10", "log1p", "log2", "log_softmax", "logsumexp", "mish", "norm", "normalize", "reciprocal", "rsqrt", "selu",
+    "sigmoid", "silu", "sin", "softmax", "softmin", "softplus", "softshrink", "softsign", "sqrt", "square", "std",
+    "std_mean", "tanh", "tanhshrink", "var", "var_mean"]
+CURVES_WITH_MORE = {
+    "cosine_similarity": lambda y: functional.cosine_similarity(y, y.flip(1)), "glu": functional.glu,
+    "linalg_norm": torch.linalg.norm, "linalg_vector_norm": torch.linalg.vector_norm,
+    "local_response_norm": lambda y: functional.local_response_norm(y[:, None], 2), "pow": lambda y: y ** 1.5,
+    "rms_norm": lambda y: functional.rms_norm(y, (4,)), "rpow": lambda y: 2 ** y, "rdiv": lambda y: 1 / y,
+    "log_sigmoid": nn.LogSigmoid()}
+PRODUCTS = {
+    "bilinear": lambda y: functional.bilinear(y, y, y.new_ones(2, 4, 4)),
+    "bmm": lambda y: torch.bmm(y[:, None], y[..., None]),
+    "conv1d": lambda y: functional.conv1d(y[None], y[:, None], groups=len(y)),
+    "conv2d": lambda y: functional.conv2d(y[None, ..., None], y[:, None, :, None], groups=len(y)),
+    "conv3d": lambda y: functional.conv3d(y[None, ..., None, None], y[:, None, :, None, None], groups=len(y)),
+    "div": lambda y: y / y.flip(1), "divide": lambda y: torch.divide(y, y.flip(1)),
+    "dot": lambda y: torch.dot(y.flatten(), y.flatten()), "einsum": lambda y: torch.einsum("nk,nk->n", y, y),
+    "linear": lambda y: functional.linear(y, y), "matmul": lambda y: y @ y.T, "mm": lambda y: torch.mm(y, y.T),
+    "mul": lambda y: y * y, "multiply": lambda y: torch.multiply(y, y), "rmatmul": lambda y: y.__rmatmul__(y.T),
+    "outer": lambda y: torch.outer(y.flatten(), y.flatten()), "tensordot": lambda y: torch.tensordot(y, y.T, 1),
+    "true_divide": lambda y: torch.true_divide(y, y.flip(1)),
+    "addbmm": lambda y: torch.addbmm(y.new_ones(1, 1), y[:, None], y[..., None]),
+    "addcdiv": lambda y: torch.addcdiv(y.new_ones(4), y, y.flip(1)),
+    "addcmul": lambda y: torch.addcmul(y.new_ones(4), y, y), "addmm": lambda y: torch.addmm(y.new_ones(1), y, y.T),
+    "baddbmm": lambda y: torch.baddbmm(y.new_ones(1, 1, 1), y[:, None], y[..., None])}
+
+
+def curve(name):
+    """A function of torch by its name, over the second axis where it goes along one."""
+    function = getattr(functional, name, None) or getattr(torch, name)
+    along = ("softm", "log_soft", "logsumexp", "gumbel", "std", "var")
+    return lambda y: function(y, dim=1) if name.startswith(along) else function(y)
+
+
+@pytest.mark.parametrize("of_image", [{name: curve(name) for name in CURVES}, CURVES_WITH_MORE, PRODUCTS],
+                         ids=["curves", "curves with more", "products"])
+def test_whatever_is_not_linear_is_named(of_image):
+    def left_by(function):
+        def run(body, x):
+            found = function(body.conv(x).abs().mean((2, 3)) + 1)
+            values = sum(one.sum() for one in (found if isinstance(found, tuple) else [found]))
+            return body.conv(x).mean((2, 3)) + values * torch.zeros(4)
+        return full_grad.terms(body(run), images(), TARGET).leaves
+
+    assert {name: left_by(function) for name, function in of_image.items()} == {name: (name,) for name in of_image}
 
 
 def test_what_is_done_to_weights_alone_leaves_nothing():

@@ -45,8 +45,11 @@ def test_both_ways_of_reading_the_jacobian(name):
     method, given = watched(CAMS[name])
     by_pixel = method.class_maps(classifier, images())
     assert len(given) == 1
+    as_many = method.class_maps(classifier, images(), range(16))
+    assert len(given) == 2
+    torch.testing.assert_close(as_many.maps, by_pixel.maps[:, :16])
     few = [method.class_maps(classifier, images(), range(start, start + 5)).maps for start in (0, 5, 10, 15)]
-    assert len(given) == 21
+    assert len(given) == 22
     torch.testing.assert_close(by_pixel.maps, torch.cat(few, dim=1))
     torch.testing.assert_close(by_pixel.maps, one_by_one(CAMS[name], classifier, images(), range(20)))
 
@@ -71,6 +74,21 @@ def test_a_rule_that_does_not_add_its_channels_up_takes_the_general_way():
     torch.testing.assert_close(maps[:, 7:8], across_channels(classifier, x, 7, upsample=False))
 
 
+@pytest.mark.parametrize("unit", [1e-4, 1, 1e4])
+def test_a_rule_whose_channels_nearly_add_up_takes_the_general_way(unit):
+    """A thousandth of the neighbouring channel comes in, whatever the activations are measured in."""
+    @at_layer
+    def coupled(activation, gradient):
+        return (gradient * (activation + 1e-3 * activation.roll(1, 1))).sum(1, keepdim=True)
+
+    classifier, x = pooled(classes=80), images(2, 16, torch.float64)
+    with torch.no_grad():
+        classifier.model[0].weight *= unit
+        classifier.model[0].bias *= unit
+    direct = one_by_one(coupled, classifier, x, range(80))
+    torch.testing.assert_close(coupled.class_maps(classifier, x).maps / unit, direct / unit)
+
+
 @pytest.mark.parametrize(("network", "channels"), [("resnet18", 512), ("mobilenet_v3_small", 576)])
 def test_pooling_is_recognised_in_real_architectures(network, channels):
     classifier = Classifier(torchvision_network(network), input_size=64)
@@ -79,22 +97,24 @@ def test_pooling_is_recognised_in_real_architectures(network, channels):
     assert given[0] == (2 * channels, 1, 2, 2)
 
 
-class MeanOverOtherAxes(nn.Module):
-    """A 6 x 6 map of 6 channels, averaged over channels and rows: (N, 6) too, but no pooling of its places."""
+class MeanOver(nn.Module):
+    """A 6 x 6 map of 6 channels, averaged over two axes: (N, 6), whichever they are."""
 
-    def __init__(self) -> None:
+    def __init__(self, axes: tuple[int, int]) -> None:
         super().__init__()
-        self.conv, self.head = nn.Conv2d(3, 6, 3), nn.Linear(6, 40)
+        self.conv, self.head, self.axes = nn.Conv2d(3, 6, 3), nn.Linear(6, 40), axes
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.head(self.conv(x).mean((1, 2)))
+        return self.head(self.conv(x).mean(self.axes))
 
 
+@pytest.mark.parametrize("axes", [(2, 3), (-1, -2), (1, 2), (-3, 3), (-2, 1)])
 @pytest.mark.parametrize("name", CAMS)
-def test_an_average_over_other_axes_is_no_pooling(name):
-    classifier, x = Classifier(seeded(MeanOverOtherAxes).double(), input_size=8, layer="conv"), images()
-    torch.testing.assert_close(CAMS[name].class_maps(classifier, x).maps,
-                               one_by_one(CAMS[name], classifier, x, range(40)))
+def test_an_average_over_other_axes_is_no_pooling(name, axes):
+    classifier, x = Classifier(seeded(MeanOver, axes=axes).double(), input_size=8, layer="conv"), images()
+    method, given = watched(CAMS[name])
+    torch.testing.assert_close(method.class_maps(classifier, x).maps, one_by_one(CAMS[name], classifier, x, range(40)))
+    assert given[0] == ((18, 1, 6, 6) if axes in [(2, 3), (-1, -2)] else (3, 6, 6, 6))
 
 
 def test_class_by_class_where_convolutions_follow():
@@ -104,6 +124,25 @@ def test_class_by_class_where_convolutions_follow():
     maps = method.class_maps(classifier, images(), layer="norm")
     assert len(given) == 80
     torch.testing.assert_close(maps.maps[:, 79:], grad_cam(classifier, images(), 79, layer="norm", upsample=False))
+
+
+@pytest.mark.parametrize(("budget", "rows"), [(5.5, [5, 5, 5, 1]), (0.5, [1] * 16), (16, [16])])
+def test_so_many_rows_of_gradients_live_at_once_as_fit(monkeypatch, budget, rows):
+    """The budget counts maps of the layer for the whole batch."""
+    classifier, x, batched = tiny(classes=20), images(), []
+    expected = grad_cam.class_maps(classifier, x).maps
+    bytes_of_layer = 3 * 5 * 4 * 4 * 8
+    grad = torch.autograd.grad
+
+    def watching(*args, **options):
+        if options.get("is_grads_batched"):
+            batched.append(len(args[2]))
+        return grad(*args, **options)
+
+    monkeypatch.setattr(torch.autograd, "grad", watching)
+    monkeypatch.setattr("contrastlib.attribution.class_maps._ON_CPU", int(budget * bytes_of_layer))
+    torch.testing.assert_close(grad_cam.class_maps(classifier, x).maps, expected)
+    assert batched == rows
 
 
 class OnceOnly(torch.autograd.Function):
@@ -200,6 +239,17 @@ def test_some_classes_and_classes_of_each_image():
     torch.testing.assert_close(maps, torch.stack([everything[i, own[i]] for i in range(3)]))
 
 
+@pytest.mark.parametrize("name", CAMS)
+def test_one_image_and_one_channel(name):
+    def build() -> nn.Module:
+        return nn.Sequential(nn.Conv2d(3, 1, 3), nn.Flatten(), nn.Linear(36, 40))
+
+    classifier, x = Classifier(seeded(build).double(), input_size=8, layer="0"), images(1)
+    for classes in (range(40), range(5)):
+        maps = CAMS[name].class_maps(classifier, x, classes).maps
+        torch.testing.assert_close(maps, one_by_one(CAMS[name], classifier, x, classes))
+
+
 def test_many_repeated_classes_use_the_transposed_way_too():
     own = torch.arange(20).repeat(3, 1).flip(1)
     everything = grad_cam.class_maps(tiny(classes=20), images()).maps
@@ -220,6 +270,18 @@ def test_a_contrast_that_needs_missing_maps_is_refused():
         maps.combine(contrast.weighted, TARGET)
     complete = grad_cam.class_maps(tiny(), images()).combine(contrast.foil([1]), 5)
     torch.testing.assert_close(maps.combine(contrast.foil([1]), 5), complete)
+
+
+def test_a_millionth_of_the_weight_may_be_missing():
+    maps, total = grad_cam.class_maps(tiny(), images(), [5, 1]), grad_cam.class_maps(tiny(), images())
+
+    def little(share):
+        return lambda logits, _target: (1 - share) * logits[:, 5] - share * logits[:, 2]
+
+    torch.testing.assert_close(maps.combine(little(0.9e-6), 5), total.combine(little(0.9e-6), 5), rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match=r"puts 1\.1e-06 of its weight"):
+        maps.combine(little(1.1e-6), 5)
+    assert not maps.combine(lambda logits, _target: 0 * logits[:, 5], 5).any()
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 """Signed FullGrad: its terms against formulas written out, and against the score that they must add up to."""
 
+import contextlib
 import gc
 import weakref
+from pathlib import Path
 
 import pytest
 import timm
@@ -11,7 +13,7 @@ from networks import Tiny, images, seeded, tiny, torchvision_network
 from torch import nn
 
 from contrastlib import contrast, data, models, relevance
-from contrastlib.attribution import IncompleteError, IncompleteWarning, full_grad
+from contrastlib.attribution import FullGradTerms, IncompleteError, IncompleteWarning, full_grad
 from contrastlib.models import Classifier
 
 CONTRASTS = ["original", "mean", "max", "weighted", "probability", "foil", "tempered", "finer"]
@@ -123,6 +125,10 @@ def test_patch_tokens_are_placed_and_prefix_tokens_are_not():
     assert {"cls_token", "pos_embed", "blocks.0.mlp.fc1", "head"} <= terms.unplaced.keys()
     assert not terms.placed["cls_token"].any()
     assert "head" not in terms.placed
+    many = full_grad.terms(classifier, images(17, 32), 1)  # as many images as tokens
+    torch.testing.assert_close(many.map()[:2], full_grad.terms(classifier, images(17, 32)[:2], 1).map())
+    assert {name: one.shape[2:] for name, one in many.placed.items()} == {
+        name: one.shape[2:] for name, one in terms.placed.items()}
 
 
 def test_what_leaves_a_residual_is_named():
@@ -132,6 +138,7 @@ def test_what_leaves_a_residual_is_named():
     assert {"layer_norm in blocks.0.norm1", "scaled_dot_product_attention in blocks.1.attn",
             "gelu in blocks.0.mlp.act"} <= set(terms.leaves)
     torch.testing.assert_close(terms.total + terms.residual, terms.score)
+    assert {number.dtype for number in (*terms.unplaced.values(), *terms.by_kind().values())} == {torch.float64}
     with pytest.raises(IncompleteError, match=r"image \d add up to .* residual of .*gelu \(2 x, first in blocks.0.mlp"):
         terms.check()
     with pytest.warns(IncompleteWarning, match="layer_norm"):
@@ -153,6 +160,66 @@ def test_a_score_next_to_nothing_is_no_reason_to_warn():
     assert terms.relative_residual.max() > 1e-3
     terms.check()
     full_grad(classifier, x, TARGET, nearly_nothing)
+    torch.testing.assert_close(terms.by_kind()["input"], terms.input.double().sum((1, 2, 3)), rtol=1e-12, atol=0)
+
+
+class Unseen(torch.autograd.Function):
+    """Adds a number where no torch function is called."""
+
+    @staticmethod
+    def forward(_ctx, x, number):
+        return x + number
+
+    @staticmethod
+    def backward(_ctx, gradient):
+        return gradient, None
+
+
+@pytest.mark.parametrize(("share", "warns"), [(0.9e-3, False), (1.1e-3, True)])
+def test_a_call_warns_from_a_thousandth_of_the_score_on(share, warns):
+    classifier, x = tiny(), images(1)
+    with torch.no_grad():
+        classifier.model.head.bias[5] = 10
+    score = classifier(x)[0, 5].item()
+    added = score * share / (1 - share)  # of the score it is then this share
+    classifier.model.head.register_forward_hook(lambda _m, _i, logits: Unseen.apply(logits, added))
+    assert full_grad.terms(classifier, x, 5).relative_residual.item() == pytest.approx(share)
+    with pytest.warns(IncompleteWarning) if warns else contextlib.nullcontext():
+        full_grad(classifier, x, 5)
+    with pytest.warns(IncompleteWarning) if warns else contextlib.nullcontext():
+        full_grad.class_maps(classifier, x, [5])
+
+
+def test_a_warning_points_at_the_line_that_asked():
+    classifier, x = Classifier(seeded(vit), input_size=32), images(2, 32, torch.float32)
+    for call in (lambda: full_grad(classifier, x, 1), lambda: full_grad.class_maps(classifier, x, [1])):
+        with pytest.warns(IncompleteWarning) as caught:
+            call()
+        assert [Path(warning.filename).name for warning in caught] == ["test_full_grad.py"]
+
+
+def terms_of(*images: tuple[float, float, float, float]) -> FullGradTerms:
+    """For each image a score, and what the input, a bias at a place and one without add to it."""
+    score, of_input, placed, unplaced = torch.tensor(images, dtype=torch.float64).unbind(1)
+    at = of_input[:, None, None, None], placed[:, None, None, None]
+    return FullGradTerms(score, at[0], {"conv": at[1]}, {"head": unplaced}, ("gelu in act",), {})
+
+
+def test_the_residual_is_measured_by_the_score_or_by_a_hundredth_of_the_terms():
+    assert terms_of((2, 3, -2, 1)).residual.tolist() == [0]
+    assert terms_of((2, 1, 0.5, 0.25)).residual.tolist() == [0.25]
+    assert terms_of((2, 1, 0.5, 0.25), (-2, 0, 0, 0), (0, 1, 0, 0), (0, 1, -1, 0)).relative_residual.tolist() == [
+        0.125, 1, torch.inf, 0]
+    exact = (1, 2, -2, 1)
+    terms_of(exact, (-1, 2, -3, 0.9e-4)).check()  # a share of 0.9e-4 of the score
+    says = r"image 1 add up to -0\.99989 and its score is -1: a residual of -0\.00011 is left by gelu in act"
+    with pytest.raises(IncompleteError, match=says):
+        terms_of(exact, (-1, 2, -3, 1.1e-4)).check()
+    # The terms' absolute values add up to 4, and the score is less than 0.04: the residual may be 4e-6.
+    terms_of((3e-6, 1, -2, 1), exact).check()
+    with pytest.raises(IncompleteError, match="image 0 "):
+        terms_of((5e-6, 1, -2, 1), exact).check()
+    terms_of((0, 0, 0, 0)).check()
 
 
 # --- as other attributions -------------------------------------------------------------------------------------------

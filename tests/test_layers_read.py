@@ -76,6 +76,24 @@ def test_merged_tokens_are_read_on_the_grid_that_they_were_merged_to():
     torch.testing.assert_close(grad_cam(classifier, x, 1, layer="stages.2", upsample=False)[:, 0], expected.detach())
 
 
+@pytest.mark.parametrize("n", [1, 3, 16])
+def test_tokens_along_the_first_axis_are_refused_however_many_images_there_are(n):
+    """With 16 images of 16 tokens each the shape does not tell which axis is which."""
+    class TokensFirst(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.patch, self.mix, self.head = nn.Conv2d(3, 8, 8, 8), nn.Linear(8, 8), nn.Linear(8, 4)
+
+        def forward(self, x):
+            return self.head(self.mix(self.patch(x).flatten(2).permute(2, 0, 1)).relu().mean(0))
+
+    classifier, x = Classifier(seeded(TokensFirst), input_size=32), images(n, size=32, dtype=torch.float32)
+    for call in (grad_cam, grad_cam.class_maps):
+        with pytest.raises(ValueError, match=r"layer 'mix'.*so it is no map.*; name the block around it"):
+            call(classifier, x, 1 if call is grad_cam else [1], layer="mix")
+    assert grad_cam(classifier, x, 1, layer="patch", upsample=False).shape == (n, 1, 4, 4)
+
+
 def test_as_many_latents_as_merged_tokens_are_no_grid():
     class Latents(nn.Module):
         def __init__(self) -> None:

@@ -203,11 +203,40 @@ def test_terms_cancel_in_any_precision(dtype):
     """By Euler's theorem: what is read through a LayerNorm does not change when a token grows."""
     network = tiny().to(dtype)
     images = IMAGES.to(dtype)
-    with pytest.raises(ValueError, match="cancel"):
+    with pytest.raises(ValueError, match=r"cancel .* Read it behind that, at layer 'blocks\.2\.norm1' for one; print"):
         linear_approximation(network, images, TARGET, contrast.weighted, layer="blocks.1")
     for layer in ("blocks.0", "blocks.0.attn", "blocks.1.norm1", "blocks.2.norm1"):
         for rule in (linear_approximation, grad_cam, xgrad_cam):
             assert rule(network, images, TARGET, contrast.weighted, layer=layer).any()
+
+
+class Normalised(nn.Module):
+    """Divides what each place of a map holds by its length, where no layer shows it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 4, 3), nn.Linear(4, 5)
+
+    def forward(self, x):
+        return self.head(nn.functional.normalize(self.conv(x), dim=1).mean((2, 3)))
+
+
+def test_where_no_layer_behind_is_better_none_is_named():
+    network = Classifier(seeded(Normalised).double(), input_size=16)
+    with pytest.raises(ValueError, match=r"of what it divides\. print\(classifier\.layers\(\)\.table\(parts=True\)\)"):
+        linear_approximation(network, IMAGES, TARGET, contrast.weighted)
+    assert grad_cam(network, IMAGES, TARGET, contrast.weighted).any()
+
+
+@pytest.mark.parametrize(("dtype", "rounding"), [(torch.float64, 1e-4), (torch.float32, 1e-4),
+                                                 (torch.float16, 2 ** -11), (torch.bfloat16, 2 ** -8)])
+def test_what_is_left_of_the_terms_is_compared_with_rounding(dtype, rounding):
+    """Two channels, of which one takes away from the other all but a share of both together."""
+    activation = torch.ones(1, 2, 3, 3, dtype=dtype)
+    for share, cancels in ((0.9 * rounding, True), (1.1 * rounding, False)):
+        gradient = torch.tensor([1 + share, share - 1]).view(1, 2, 1, 1).expand(1, 2, 3, 3)
+        assert linear_approximation.cancels(activation, gradient) is cancels
+        assert linear_approximation.cancels(-activation, -1e3 * gradient) is cancels
 
 
 def test_terms_of_a_rule_cancel():

@@ -164,6 +164,16 @@ def test_the_scale_puts_attention_beside_the_identity():
     torch.testing.assert_close(largest.amax(0), torch.ones(3, dtype=torch.float64))
 
 
+@pytest.mark.parametrize("options", [{}, {"relu": True}, {"discard": 0.5}])
+def test_an_image_whose_score_nothing_moves_has_a_map_of_zeros(options):
+    """And the others in the batch have theirs, however small what moves them is."""
+    found, method = attentions(transformer(), images(size=16), TARGET, contrast.weighted), AttentionRollout(**options)
+    moved = torch.tensor([0, 1e-9, 1e9], dtype=torch.float64).view(3, 1, 1, 1)
+    maps = method.rollout(dataclasses.replace(found, gradients=tuple(moved * g for g in found.gradients)))
+    assert torch.equal(maps[0], torch.zeros(1, 4, 4, dtype=torch.float64))
+    torch.testing.assert_close(maps[1:], method.rollout(found)[1:])
+
+
 def test_discard_keeps_the_class_token_for_itself_and_drops_ties():
     found = chain((0, 2))
     found = dataclasses.replace(found, gradients=(torch.arange(25, dtype=torch.float64).view(1, 1, 5, 5) / 10,))
@@ -215,6 +225,8 @@ def test_options_are_checked():
         with pytest.raises(ValueError, match=r"discard is a share in \[0, 1\)"):
             AttentionRollout(discard=share)
     assert dataclasses.replace(attention_rollout, relu=True) == AttentionRollout(relu=True)
+    assert attention_rollout == AttentionRollout(relu=False, fusion="mean", discard=0.0, scaled=True)
+    assert attention_relevance == AttentionRelevance(relu=True)
 
 
 def test_through_layers_carries_the_mean_row():

@@ -325,7 +325,7 @@ def _gradients(score: Tensor, read: list[Tensor]) -> tuple[Tensor, ...]:
     """Of the score (N,) with respect to each of the probabilities; zero for an attention that nothing uses."""
     if not score.requires_grad:
         raise RuntimeError("the logits do not depend on the attention through anything differentiable")
-    return torch.autograd.grad(score.sum(), read, allow_unused=True, materialize_grads=True)
+    return torch.autograd.grad(score.sum(), read, materialize_grads=True)
 
 
 # Networks whose layers of attention follow each other token by token, with the shapes of images where that was seen.

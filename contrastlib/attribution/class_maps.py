@@ -128,8 +128,8 @@ def _pooled(logits: Tensor, point: Tensor) -> GradientEdge | None:
     for name in ("CloneBackward", "MeanBackward"):  # the copy that base.cut() hands on, then the average
         following = users.get(at, []) if at is not None else []
         at = following[0] if len(following) == 1 and following[0].name().startswith(name) else None
-    # Over both axes of places and no other; torch keeps a negative axis as what wraps around 64 bits.
-    over = {(axis + point.ndim) % 2**64 % point.ndim for axis in getattr(at, "_saved_dim", ())}
+    # Over both axes of places and no other; torch keeps a negative axis as what it lacks to 2**64, which 4 divides.
+    over = {axis % 4 for axis in getattr(at, "_saved_dim", ())}
     return GradientEdge(at, 0) if at is not None and over == {2, 3} else None
 
 
@@ -198,7 +198,7 @@ def _behind_pooling(logits: Tensor, point: Tensor, activation: Tensor, row: Tens
         return None
     tangents = channels.permute(2, 0, 1).reshape(h * w, *pooled.shape).to(pooled.dtype)
     pixels = torch.einsum("nk,nkp->np", pooled.detach().reshape(n, k).to(channels), channels)
-    return torch.autograd.grad(pooled, row, tangents, retain_graph=True, is_grads_batched=True)[0], pixels
+    return torch.autograd.grad(pooled, row, tangents, is_grads_batched=True)[0], pixels
 
 
 def _chunk(activation: Tensor) -> int:

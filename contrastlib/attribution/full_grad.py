@@ -51,10 +51,10 @@ _ADDED_FIRST = ("addbmm", "addcdiv", "addcmul", "addmm", "baddbmm")  # to a prod
 _CURVED = {
     "celu", "cos", "cosine_similarity", "elu", "erf", "exp", "exp2", "expm1", "gelu", "glu", "gumbel_softmax",
     "hardsigmoid", "hardswish", "linalg_norm", "linalg_vector_norm", "local_response_norm", "log", "log10", "log1p",
-    "log2", "log_softmax", "logsigmoid", "logsumexp", "mish", "multi_head_attention_forward", "norm", "normalize",
-    "pow", "rdiv", "reciprocal", "rms_norm", "rpow", "rsqrt", "rtruediv", "scaled_dot_product_attention", "selu",
-    "sigmoid", "silu", "sin", "softmax", "softmin", "softplus", "softshrink", "softsign", "sqrt", "square", "std",
-    "std_mean", "tanh", "tanhshrink", "var", "var_mean"}
+    "log2", "log_sigmoid", "log_softmax", "logsumexp", "mish", "multi_head_attention_forward", "norm", "normalize",
+    "pow", "rdiv", "reciprocal", "rms_norm", "rpow", "rsqrt", "scaled_dot_product_attention", "selu", "sigmoid", "silu",
+    "sin", "softmax", "softmin", "softplus", "softshrink", "softsign", "sqrt", "square", "std", "std_mean", "tanh",
+    "tanhshrink", "var", "var_mean"}
 _PRODUCTS = {
     "bilinear", "bmm", "conv1d", "conv2d", "conv3d", "div", "divide", "dot", "einsum", "linear", "matmul", "mm", "mul",
     "multiply", "outer", "rmatmul", "tensordot", "true_divide", *_ADDED_FIRST}
@@ -312,6 +312,10 @@ class Recording:
         if not self._watcher.biases:
             raise ValueError(f"{classifier.name} adds no bias that this thread can see; without one its "
                              "map is gradient x input: call gradient_x_input")
+        for bias in self._watcher.biases:
+            if bias.shape[:1] == bias.shape[1:2] and not classifier.batch_first(bias.name, size_of(images)):
+                raise ValueError(f"layer '{bias.name}' has as many tokens along its first axis as images along its "
+                                  f"second, {len(images)}, and they cannot be told apart; explain fewer images at once")
         self._read_as = classifier.read_as
 
     def back(self, target: Target, contrast: Contrast, reduce: Reduce = Bias.by_place, *, again: bool = False,
@@ -379,6 +383,7 @@ class _Watcher(TorchFunctionMode):
     """
 
     image: Tensor  # what the network sees
+    reduce: Reduce  # what is kept of a gradient, in a backward pass
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -388,7 +393,6 @@ class _Watcher(TorchFunctionMode):
         self.grids: set[tuple[int, ...]] = set()  # of maps
         self.biases: list[Bias] = []
         self.leaves: dict[str, None] = {}
-        self.reduce: Reduce = Bias.by_place
         self.found: dict[int, Tensor] = {}  # what was reduced in a backward pass, by the index of the bias
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -403,7 +407,7 @@ class _Watcher(TorchFunctionMode):
                     return multi_head(given, _attend)
         constant = call.constant()  # asked before the call, which may overwrite its operands
         output = call()
-        if not _count([output]):
+        if not _count(output if isinstance(output, tuple) else [output]):  # attention gives its weights, too
             return output
         if call.leaves_residual():
             self.leaves[self._here(call)] = None
@@ -551,9 +555,9 @@ def _watched(model: nn.Module) -> Iterator[_Watcher]:
                          "pass the network that it was made from")
     watcher = _Watcher(model)
 
-    def start(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    def start(_module: nn.Module, args: tuple[Tensor]) -> Tensor:
         watcher.image = args[0].detach().requires_grad_()
-        return (watcher.image.clone(), *args[1:])  # a copy, which the network may overwrite
+        return watcher.image.clone()  # a copy, which the network may overwrite
 
     with follow(model, start) as watcher.running, ExitStack() as undo, watcher:
         for parameter in [parameter for parameter in model.parameters() if parameter.requires_grad]:

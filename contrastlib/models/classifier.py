@@ -304,6 +304,15 @@ class Classifier(nn.Module):
         """
         return self._probed(size).layout(tuple(shape), layer)
 
+    def batch_first(self, layer: str, size: Size) -> bool:
+        """Whether a layer's output has the images along its first axis; with as many tokens its shape does not tell.
+
+        Args:
+            layer: dotted name.
+            size: (H, W) of the images.
+        """
+        return self._probed(size).batch_first(layer)
+
     @property
     def num_classes(self) -> int:
         """The number of logits C, from the class names or else found with one forward pass and remembered."""

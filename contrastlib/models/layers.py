@@ -418,12 +418,16 @@ class Probe:
             ValueError: as :func:`layout_of`; it is a matrix between tokens; or its tokens do not lie in reading order,
                 or come first.
         """
-        if any(run.name == layer and run.shape[:1] != (1,) for run in self.finished):
+        if not self.batch_first(layer):
             raise NoMapError("it gives a batch of another length than the images; name the block around it")
         layout = self._read(shape)
         if layout.kind == "tokens" and shape[1] not in self._disorder:
             self._disorder[shape[1]] = self._order(layout, self._makers(shape[1]))
         return self._read(shape)
+
+    def batch_first(self, name: str) -> bool:
+        """Whether a layer gave the one image along its first axis."""
+        return all(run.shape[:1] in ((), (1,)) for run in self.finished if run.name == name)
 
     def report(self, images: Tensor) -> LayerReport:
         """Run the network forward and backward once and say of every layer whether it can be explained at.
