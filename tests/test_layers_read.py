@@ -363,3 +363,12 @@ def test_tokens_that_come_first_are_refused_for_as_many_images_too(n):
     classifier = Classifier(seeded(First), input_size=32)
     with pytest.raises(ValueError, match=r"another batch than|a batch of another length than"):
         grad_cam(classifier, images(n, size=32, dtype=torch.float32), 1, layer="mix")
+
+
+def test_the_cells_of_a_map_in_another_order_are_no_map():
+    """MobileViTv2 unfolds 8 x 8 cells into 2 x 2 cells of 4 x 4 patches, 4 x 16, and goes on with convolutions."""
+    classifier = Classifier(seeded(timm.create_model, model_name="mobilevitv2_050", num_classes=5), input_size=64)
+    with pytest.raises(ValueError, match=r"shape \(1, 64, 4, 16\) holds the cells of a map in another order, no map"):
+        grad_cam(classifier, torch.rand(1, 3, 64, 64), 0, layer="stages.2.1.transformer.0")
+    found = grad_cam(classifier, torch.rand(1, 3, 64, 64), 0, layer="stages.2", upsample=False)
+    assert found.shape == (1, 1, 8, 8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import weakref
 from collections import defaultdict
@@ -406,6 +407,9 @@ class Probe:
         for run in self.finished:
             self._kinds[run.shape[1:]] |= _kinds(run)
         self._maps = {run.shape[2:] for run in self.finished if _kinds(run) == {"channels first"}}
+        square = {grid: square_enough((grid[0], grid[1]), self.size) for grid in self._maps}
+        cells = {math.prod(grid) for grid in square if square[grid]}
+        self._unfolded = {grid for grid in square if not square[grid] and math.prod(grid) in cells}
         self._lengths = {run.shape[1] for run in self.finished if len(run.shape) == 3 and run.shape[0] == 1}
         self._disorder: dict[int, str] = {}  # what is wrong with the order of so many tokens, if anything is
         self.grids: list[Size] = []
@@ -459,6 +463,8 @@ class Probe:
         if not layout or (tokens and (strange or (not kinds and shape[1] in tokens))):  # (N, heads, L, k) in any order
             raise NoMapError(f"an output of shape {shape} is a matrix between {max(tokens)} tokens or their heads, "
                              "no map")
+        if layout.grid in self._unfolded:
+            raise NoMapError(f"an output of shape {shape} holds the cells of a map in another order, no map")
         if layout.kind == "tokens" and self._disorder.get(shape[1]):
             raise NoMapError(self._disorder[shape[1]])
         return layout
