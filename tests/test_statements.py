@@ -21,10 +21,20 @@ def rows(name):
     return tables.load(RESULTS / f"{name}.csv")
 
 
-def chapter(number):
+def cells(number):
     (path,) = (ROOT / "chapters").glob(f"{number:02}_*.ipynb")
-    cells = nbformat.read(path, as_version=4).cells
-    return " ".join("\n".join(cell.source for cell in cells if cell.cell_type == "markdown").split())
+    return nbformat.read(path, as_version=4).cells
+
+
+def chapter(number):
+    return " ".join("\n".join(cell.source for cell in cells(number) if cell.cell_type == "markdown").split())
+
+
+def printed(number, words):
+    """The numbers in the lines that a chapter prints with these words in them."""
+    lines = "".join(out.text for cell in cells(number) for out in cell.get("outputs", [])).splitlines()
+    found = [line.replace(words, "") for line in lines if words in line]
+    return [float(n) for line in found for n in re.findall(r"(?<!\w)-?\d\.\d+", line)]
 
 
 def numbers(pattern, text):
@@ -50,6 +60,27 @@ def test_rows_are_of_as_many_images_as_their_profile_takes_or_the_page_says_so()
             if limit != made["limit"]:
                 differing.add((table, made["model"], str(about["images"]), str(limit)))
     assert set(re.findall(r"^\| (\w+), (\w+) \| (\d+) \| (\d+) \|$", STATUS, re.MULTILINE)) == differing
+
+
+# --- photographs -----------------------------------------------------------------------------------------------------
+
+
+def test_five_photographs_say_how_complementary_maps_are():
+    shared, weighted, usual = printed(3, "p1 + p2"), printed(3, ", weighted"), printed(3, ", original")
+    assert (len(shared), len(weighted), len(usual)) == (5, 15, 15)
+    ends = [min(shared), max(shared), min(weighted), max(weighted)]
+    assert numbers(r"On five photographs where they hold ([\d.]+) to ([\d.]+) of it the maps correlate between "
+                   r"(-[\d.]+) and ([\d.]+) ", STATUS) == ends
+    assert numbers(r"on five photographs where they share ([\d.]+) to ([\d.]+) of it, the maps correlate between "
+                   r"(-[\d.]+) and ([\d.]+)\.", README) == ends
+    assert numbers(r"Lite0, they correlate between ([\d.]+) and ([\d.]+)", STATUS) == [min(usual), max(usual)]
+
+
+def test_how_nearly_mean_is_the_original():
+    nine = printed(4, "t1:") + printed(4, "t2:") + printed(4, "t3:")
+    assert len(nine) == 9
+    assert numbers(r"correlations of ([\d.]+) and more, on three photographs\. For sixteen it is ([\d.]+) in the "
+                   r"median of 64 drawn birds, and ([\d.]+) for one", STATUS) == [min(nine), *printed(4, "sixteen classes")]
 
 
 # --- FullGrad --------------------------------------------------------------------------------------------------------
