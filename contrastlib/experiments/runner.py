@@ -33,6 +33,7 @@ class ChangedRunError(ValueError):
     """A folder holds another run, or one of a changed network, data set, setting or code; says what differs."""
 
 
+@torch.inference_mode(False)  # and with gradients, as the attributions have it
 def run(experiment: Experiment, setting: Setting, folder: str | Path, *, classifier: models.Classifier | None = None,
         dataset: data.ImageDataset | None = None, root: str | None = None, device: str | None = None, workers: int = 2,
         tables: Sequence[str | Path] = (), restart: bool = False, accept: bool = False,
@@ -214,7 +215,7 @@ def _opened(folder: Path, about: dict[str, Any], restart: bool, accept: bool) ->
     here, record = folder / provenance.ABOUT, {"about": about, "key": store.digest(about), "accepted": []}
     if here.exists():
         try:
-            kept = store.read_json(here, "about", "key", "accepted")
+            kept = store.read_json(here, about=dict, key=str, accepted=list)
         except store.DamagedError as error:
             raise ChangedRunError(f"{error}; look what it is, and give another --output") from error
         changed = [] if restart else store.differences(kept["about"], about)
