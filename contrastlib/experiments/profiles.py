@@ -45,20 +45,20 @@ PROFILES: dict[str, dict[str, Setting]] = {
         "figure1": Setting("vgg16", "imagenet", shard=64)},
     "masking": {
         "embedded": replace(HARD, **RIVALS, limit=320, layers=BIRDS),
-        "embedded-sure": replace(HARD, **SURE, limit=320, layers=BIRDS[1:]),
-        "embedded-vit": replace(HARD_VIT, **RIVALS, limit=320, layers=TOKENS),
+        "embedded-sure": replace(HARD, **SURE, limit=120, layers=BIRDS[1:]),
+        "embedded-vit": replace(HARD_VIT, **RIVALS, limit=120, layers=TOKENS),
         # At the last layer of this network, in front of pooling and one linear layer, all three methods are one.
         "cub100": replace(CUB100, **RIVALS, limit=300, layers=("bn2=grad_cam", "blocks.4")),
-        "cub100-sure": replace(CUB100, **SURE, limit=300, layers=("bn2=grad_cam", "blocks.4=grad_cam")),
+        "cub100-sure": replace(CUB100, **SURE, limit=200, layers=("bn2=grad_cam", "blocks.4=grad_cam")),
         "table1": replace(CUB200, **RIVALS, layers=("features.40", "features.42")),
         "table2": replace(CUB200, **SURE, layers=("features.40=grad_cam", "features.42=grad_cam"))},
     "masking-curves": {
-        "embedded": replace(HARD, **RIVALS, limit=320, layers=BIRDS, normalised=BIRDS),
-        "embedded-sure": replace(HARD, **SURE, limit=320, layers=BIRDS[1:], normalised=BIRDS[1:]),
-        "embedded-vit": replace(HARD_VIT, **RIVALS, limit=320, layers=TOKENS, normalised=TOKENS),
-        "cub100": replace(CUB100, **RIVALS, limit=300, normalised=("bn2",),
+        "embedded": replace(HARD, **RIVALS, limit=160, layers=BIRDS, normalised=BIRDS),
+        "embedded-sure": replace(HARD, **SURE, limit=120, layers=BIRDS[1:], normalised=BIRDS[1:]),
+        "embedded-vit": replace(HARD_VIT, **RIVALS, limit=120, layers=TOKENS, normalised=TOKENS),
+        "cub100": replace(CUB100, **RIVALS, limit=120, normalised=("bn2",),
                           layers=("bn2=grad_cam", "blocks.4=grad_cam", "blocks.4=linear_approximation")),
-        "cub100-sure": replace(CUB100, **SURE, limit=300, layers=("bn2=grad_cam",), normalised=("bn2",))},
+        "cub100-sure": replace(CUB100, **SURE, limit=200, layers=("bn2=grad_cam",), normalised=("bn2",))},
     "logit-norm": {
         "embedded": replace(HARD, limit=400, shard=50), "embedded-vit": replace(HARD_VIT, limit=400, shard=50),
         "photographs": replace(PHOTOGRAPHS, limit=100, shard=10),
