@@ -14,7 +14,8 @@ from contrastlib.experiments.experiment import Batch, Setting
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "book" / "results"
-STATUS, README = ((ROOT / name).read_text(encoding="utf8") for name in ("book/status.md", "README.md"))
+STATUS, GLANCE, README = (
+    (ROOT / name).read_text(encoding="utf8") for name in ("book/status.md", "book/glance.md", "README.md"))
 
 
 def rows(name):
@@ -70,17 +71,17 @@ def test_five_photographs_say_how_complementary_maps_are():
     assert (len(shared), len(weighted), len(usual)) == (5, 15, 15)
     ends = [min(shared), max(shared), min(weighted), max(weighted)]
     assert numbers(r"On five photographs where they hold ([\d.]+) to ([\d.]+) of it the maps correlate between "
-                   r"(-[\d.]+) and ([\d.]+) ", STATUS) == ends
+                   r"(-[\d.]+) and ([\d.]+) ", GLANCE) == ends
     assert numbers(r"on five photographs where they share ([\d.]+) to ([\d.]+) of it, the maps correlate between "
                    r"(-[\d.]+) and ([\d.]+)\.", README) == ends
-    assert numbers(r"Lite0, they correlate between ([\d.]+) and ([\d.]+)", STATUS) == [min(usual), max(usual)]
+    assert numbers(r"Lite0, they correlate between ([\d.]+) and ([\d.]+)", GLANCE) == [min(usual), max(usual)]
 
 
 def test_how_nearly_mean_is_the_original():
     nine = printed(4, "t1:") + printed(4, "t2:") + printed(4, "t3:")
     assert len(nine) == 9
     said = numbers(r"correlations of ([\d.]+) and more, on three photographs\. For sixteen it is ([\d.]+) in the "
-                   r"median of 64 drawn birds, and ([\d.]+) for one", STATUS)
+                   r"median of 64 drawn birds, and ([\d.]+) for one", GLANCE)
     assert said == [min(nine), *printed(4, "sixteen classes")]
 
 
@@ -90,7 +91,7 @@ def test_how_nearly_mean_is_the_original():
 def test_what_is_missing_of_a_score():
     worst = tables.pick(rows("full_grad"), metric="largest residual over score").groupby("contrast")["value"].max()
     log_odds, logit, images = numbers(
-        r"In single precision (\S+) of the score is missing at most, of a logit (\S+), on (\d+) images", STATUS)
+        r"In single precision (\S+) of the score is missing at most, of a logit (\S+), on (\d+) images", GLANCE)
     assert log_odds / 2 < worst["weighted"] <= log_odds
     assert logit / 2 < worst["original"] <= logit
     assert images == rows("full_grad").groupby("classifier")["n"].max().sum()
@@ -107,13 +108,13 @@ def test_where_grad_cam_on_tokens_gains_by_the_contrast():
     found = on_birds(metric="positive share on the telling parts", contrast="weighted")
     found = found[found["method"].str.startswith("grad_cam")]
     assert len(found) == 10
-    assert "at four of ten places" in STATUS
+    assert "at four of ten places" in GLANCE
     assert ((found["low"] > 0).sum(), (found["high"] < 0).sum()) == (4, 0)
     best = tables.pick(found, method="grad_cam norm1", block=2)
     before = on_birds(metric="positive share on the telling parts", contrast="original", method="grad_cam norm1",
                       block=2)["value"].item()
     assert best["value"].item() == found["value"].max()
-    assert numbers(r"block 2, ([\d.]+) for ([\d.]+) \(\+([\d.]+) to \+([\d.]+)\)", STATUS) == pytest.approx(
+    assert numbers(r"block 2, ([\d.]+) for ([\d.]+) \(\+([\d.]+) to \+([\d.]+)\)", GLANCE) == pytest.approx(
         [best["value"].item(), before, best["low"].item(), best["high"].item()], abs=6e-4)
 
 
@@ -144,7 +145,7 @@ def test_right_predictions_turn_more_readily_at_five_places_of_eight():
     more, error = right["value"] - wrong["value"], 1.96 * (right["se"] ** 2 + wrong["se"] ** 2) ** 0.5
     assert len(more) == 8
     assert ((more > error).sum(), (more < -error).sum()) == (5, 0)
-    assert "more readily at five of these eight places, undecided at three" in " ".join(STATUS.split())
+    assert "more readily at five of these eight places, undecided at three" in " ".join(GLANCE.split())
     assert "decidedly more of them at five places of eight, undecided at the other three" in chapter(11)
 
 
@@ -153,7 +154,7 @@ def test_where_the_narrow_question_pays():
     decided = wrong.index[wrong["low"] > 0]
     assert set(decided) == {("cub200", "blocks.4"), ("cub200", "bn2"), ("imagenet-1k-sample", "blocks.5")}
     assert numbers(r"photographs of birds \(([\d.]+) and ([\d.]+)\) and at one layer of two on photographs of "
-                   r"everything \(([\d.]+) and ([\d.]+)\)", STATUS) == pytest.approx(
+                   r"everything \(([\d.]+) and ([\d.]+)\)", GLANCE) == pytest.approx(
         [wrong.loc[place, "difference"] for place in (("cub200", "bn2"), ("cub200", "blocks.4"),
          ("imagenet-1k-sample", "blocks.5"), ("imagenet-1k-sample", "bn2"))], abs=0.006)
     fifth = foil("wrong", 0.2)
@@ -165,7 +166,7 @@ def test_how_many_mistakes_turn():
                          metric="becomes the foil")["value"]
     turned = foil("wrong")["value"]
     assert numbers(r"turns ([\d.]+) to ([\d.]+) of the mistakes into the true class, at random ([\d.]+) to ([\d.]+),",
-                   STATUS) == pytest.approx([turned.min(), turned.max(), random.min(), random.max()], abs=0.006)
+                   GLANCE) == pytest.approx([turned.min(), turned.max(), random.min(), random.max()], abs=0.006)
     by_chance = tables.pick(rows("misclassified"), prediction="wrong", map="foil", against="random", share=0.1,
                             metric="becomes the foil")
     assert len(by_chance) == 8
@@ -182,7 +183,7 @@ def test_three_to_four_times():
              for network in ("tf_efficientnet_lite0", "birds_vit", "birds_vgg")]
     shown = r"([\d.]+), ([\d.]+) and ([\d.]+) times the tenth class(?:'s on three networks, and|,) "
     shown += r"([\d.]+), ([\d.]+) and ([\d.]+) times the second"
-    assert numbers(shown, STATUS) == numbers(shown, chapter(8)) == pytest.approx(found, abs=0.006)
+    assert numbers(shown, GLANCE) == numbers(shown, chapter(8)) == pytest.approx(found, abs=0.006)
 
 
 def test_how_alike_the_maps_are_where_one_class_dominates():
@@ -190,7 +191,7 @@ def test_how_alike_the_maps_are_where_one_class_dominates():
                          **{"from": 3}).iloc[0] for images, split in (("cub200", "test"), ("imagenet-1k-sample", "val"),
                                                                      ("drawn_birds", "test"), ("drawn_birds", "hard"))]
     photographs, *rest = numbers(r"correlate at ([\d.]+) on photographs \((\d+) and (\d+)\), and at ([\d.]+) and "
-                                 r"([\d.]+) on drawn birds \((\d+) and (\d+)\)", STATUS)
+                                 r"([\d.]+) on drawn birds \((\d+) and (\d+)\)", GLANCE)
     assert [photographs, photographs, *rest[2:4]] == pytest.approx([row["value"] for row in found], abs=0.006)
     assert [*rest[:2], *rest[4:]] == [row["n"] for row in found]
 
