@@ -136,20 +136,20 @@ def with_one_number_for_each_image(body, x):
 def with_convolutions_over_other_axes(body, x):
     """Along one and three axes, and all of them transposed."""
     weight, own, bias = body.linear.weight, body.own, body.linear.bias
-    y = functional.conv1d(body.conv(x).flatten(2), weight[..., None], own).relu()
-    y = functional.conv_transpose1d(y, weight[..., None], bias).relu().unflatten(2, (8, 8))
-    y = functional.conv_transpose2d(y, weight[..., None, None], own).relu().unflatten(2, (2, 4))
-    y = functional.conv3d(y, weight[..., None, None, None], bias).relu()
-    y = functional.conv_transpose3d(y, weight[..., None, None, None], own).relu().flatten(2, 3)
-    return torch.convolution(y, weight[..., None, None], bias, (1, 1), (0, 0), (1, 1), False, (0, 0), 1)
+    y = functional.conv1d(body.conv(x).flatten(2), weight[..., None], own).abs()
+    y = functional.conv_transpose1d(y, weight[..., None], bias).abs().unflatten(2, (8, 8))
+    y = functional.conv_transpose2d(y, weight[..., None, None], own).abs().unflatten(2, (2, 4))
+    y = functional.conv3d(y, weight[..., None, None, None], bias).abs()
+    y = functional.conv_transpose3d(y, weight[..., None, None, None], own).abs().flatten(2, 3)
+    return torch.convolution(y, weight[..., None, None], bias, (1, 1), (0, 0), (1, 1), False, (0, 0), 1).abs()
 
 
 def with_additions_by_other_names(body, x):
-    y = torch.concat([body.conv(x), torch.ones(len(x), 4, 1, 8)], 2).relu()
-    y = torch.concatenate([y, torch.ones(len(x), 4, 9, 2)], 3).relu()
+    y = torch.concat([body.conv(x), torch.ones(len(x), 4, 1, 8)], 2).abs()
+    y = torch.concatenate([y, torch.ones(len(x), 4, 9, 2)], 3)
     y = functional.instance_norm(y, body.plain.running_mean, body.plain.running_var, body.own, body.linear.bias,
                                  use_input_stats=False).relu_()  # a view, which an activation overwrites
-    y = torch.baddbmm(body.own.view(1, 1, 4), tokens(y), body.linear.weight.expand(len(x), -1, -1)).relu()
+    y = torch.baddbmm(body.own.view(1, 1, 4), tokens(y), body.linear.weight.expand(len(x), -1, -1)).abs()
     return y.mean(1)
 
 

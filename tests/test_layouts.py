@@ -93,10 +93,15 @@ def test_the_transformer_fine_tuned_on_birds():
 
 
 def test_an_attention_that_gives_a_tuple_is_read_by_its_output(torchvision_vit):
-    maps = grad_cam(torchvision_vit, torch.rand(2, 3, 48, 48), 1, upsample=False,
-                    layer="encoder.layers.encoder_layer_0.self_attention")
-    assert maps.shape == (2, 1, 6, 6)
-    assert maps.any()
+    layer, images, kept = "encoder.layers.encoder_layer_0.self_attention", torch.rand(2, 3, 48, 48), []
+    handle = torchvision_vit.layer(layer).register_forward_hook(lambda _m, _a, output: kept.append(output[0]))
+    score = torchvision_vit(images)[:, 1].sum()
+    handle.remove()
+    patches, gradient = kept[0][:, 1:], torch.autograd.grad(score, kept)[0][:, 1:]
+    expected = (patches * gradient.mean(1, keepdim=True)).sum(-1).view(2, 1, 6, 6).detach()
+    assert expected.any()
+    found = grad_cam(torchvision_vit, images, 1, upsample=False, layer=layer)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6 * expected.abs().max().item())
 
 
 class Tiny(VisionTransformer):
