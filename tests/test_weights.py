@@ -474,7 +474,7 @@ def test_fine_tuned_networks_load(name, options):
 
 @pytest.mark.skipif(not DATA, reason="CONTRASTLIB_DATA does not point to the fine-tuned networks")
 @pytest.mark.parametrize(("profile", "right"), [  # of 1000 photographs: .612, .594, .878, .816 of these networks
-    ("squeezenet1_0", 7), ("squeezenet1_1", 7), ("mobilenetv2", 10), ("mobilenetv3", 10)])
+    ("squeezenet1_0", 7), ("squeezenet1_1", 7), ("mobilenetv2", 9), ("mobilenetv3", 8)])
 def test_converted_networks_see_photographs(profile, right):
     """With the padding, the mean and the std of where they come from; one of them wrong costs several of twelve."""
     setting = PROFILES["gradient-sign"][profile]

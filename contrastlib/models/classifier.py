@@ -186,7 +186,8 @@ class Classifier(nn.Module):
         self._given = {"mean": _per_channel(mean, "mean"), "std": _per_channel(std, "std")}
         first = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
         for buffer, values in self._given.items():
-            self.register_buffer(buffer, values.to(first, copy=True), persistent=False)
+            with torch.inference_mode(False):  # a tensor that is made inside cannot be differentiated through
+                self.register_buffer(buffer, values.to(first, copy=True), persistent=False)
         if (self.std <= 0).any():
             raise ValueError(f"std must be positive, got {std}")
         self.weights = weights or Weights("the user's own model")
