@@ -50,7 +50,7 @@ def printed(chapter: str, line: str) -> list[float]:
 
 
 def test_every_number_in_bold_is_held():
-    tested = re.findall(r'^ +agree\("([^"]+)"', Path(__file__).read_text(encoding="utf8"), flags=re.MULTILINE)
+    tested = re.findall(r'(?:agree\(|\[?\()"([^"]+)",', Path(__file__).read_text(encoding="utf8"))
     for line in LINES:
         if re.search(r"\*\*[−-]?[\d.]+\*\*", line):
             assert any(line.startswith(f"| {one}") for one in tested), line
@@ -67,6 +67,38 @@ def test_every_verdict_is_one_of_five_words():
 
 def wins(rows: pd.DataFrame) -> pd.DataFrame:
     return evaluation.decided(rows).mul(rows["keep"].map({"positive": 1, "negative": -1}), axis=0).dropna()
+
+
+GAINS = ("tf_efficientnet_lite0", "squeezenet1_1", "tf_mobilenetv3_large_minimal_100", "birds_vgg", "birds_vit")
+
+
+@pytest.mark.parametrize(("beginning", "epsilon"), [("1: pushing", 0.003), ("7: the same", 0.001)])
+def test_figures_1_and_7(beginning, epsilon):
+    rows = pick(table("gradient_sign"), contrast="weighted", metric="p_t", steps=10, epsilon=epsilon)
+    assert sorted(rows["classifier"]) == sorted(GAINS)
+    agree(beginning, *(pick(rows, classifier=name)["difference"].item() for name in GAINS))
+
+
+def test_claim_1():
+    rows = table("gradient_sign")
+    found = evaluation.decided(rows)
+    of = rows.loc[found.index]
+
+    def count(metric: str, contrast: str, sign: int, how: str = "alone") -> int:
+        return sum(found.loc[(of["metric"] == metric) & (of["contrast"] == contrast), how] == sign)
+
+    number, less, more, held, accurate, steady = (
+        sum((of["metric"] == "y_t") & (of["contrast"] == "weighted")), count("y_t", "weighted", -1),
+        count("p_t", "weighted", 1), count("p_t", "weighted", 1, "Holm"), count("accuracy", "weighted", 1),
+        count("accuracy", "weighted", 1, "Holm"))
+    assert not any(count(metric, "weighted", -1) for metric in ("p_t", "accuracy"))
+    page, readme = (" ".join(text.split()) for text in (PAGE, (ROOT / "README.md").read_text(encoding="utf8")))
+    assert (f"in {number} settings of five networks: less logit than the original in {less}, more probability in "
+            f"{more} ({held} with the number of comparisons held), more accuracy in {accurate} ({steady})") in page
+    assert (f"in {count('p_t', 'max', 1)} settings and less in {count('p_t', 'max', -1)} (three") in page
+    assert (f"in {less} of {number} settings on five networks, more probability in {more} ({held} with the number of "
+            "comparisons held), by up to") in readme
+    assert f"and more accuracy in {accurate} ({steady})" in readme
 
 
 def test_claim_2():
