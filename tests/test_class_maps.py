@@ -164,7 +164,8 @@ def test_operations_that_cannot_be_differentiated_twice(caplog):
     classifier.model.head.register_forward_pre_hook(lambda _module, args: (OnceOnly.apply(args[0]),))
     with caplog.at_level("INFO", logger="contrastlib"):
         doubled = grad_cam.class_maps(classifier, images()).maps
-    assert "class by class: trying to differentiate twice" in caplog.text
+    assert "class by class" in caplog.text
+    assert "differentia" in caplog.text  # and why
     torch.testing.assert_close(doubled, plain * 2)
 
 
