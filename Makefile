@@ -28,7 +28,7 @@ NOTEBOOKS := --nbval-lax --nbval-current-env --nbval-cell-timeout=300 --nbval-sa
 # One process for each processor, one thread for each process: networks this small gain little from more threads.
 SIDE_BY_SIDE := --numprocesses=auto --no-loadscope-reorder
 
-.PHONY: help env book test browser lint bench notebooks clean
+.PHONY: help env book test browser lint bench mutants notebooks clean
 .DEFAULT_GOAL := help
 
 help:
@@ -37,6 +37,7 @@ help:
 	@echo "make browser    only the browser tests, on the built pages"
 	@echo "make lint       ruff and mypy"
 	@echo "make bench      measure, side by side with other libraries (installs them first)"
+	@echo "make mutants    which small mistakes in the arithmetic no test would notice (installs the tool first)"
 	@echo "make notebooks  run the chapters again and store the outputs of their checked cells"
 	@echo "make env        only create or update the environment (.venv)"
 	@echo "make clean      remove what builds and tests leave; 'rm -r .venv' removes the environment"
@@ -77,9 +78,16 @@ bench: $(READY)
 	  --benchmark-columns=min,median,rounds --benchmark-json=_build/benchmarks.json $(TESTS)
 	$(RUN) book/_tools/benchmarks.py _build/benchmarks.json $(if $(strip $(TESTS)),,--all)
 
+# It goes on where it was stopped, and tries again what has changed: 'rm -r mutants' begins anew. `$(RUN) -m mutmut show`
+# NAME shows one.
+mutants: $(READY)
+	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[dev,mutants]'
+	OMP_NUM_THREADS=1 $(RUN) -m mutmut run $(TESTS)
+	$(RUN) -m mutmut results
+
 notebooks: $(READY)
 	$(RUN) book/_tools/notebooks.py
 
 clean:
-	rm -rf _build build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .benchmarks
+	rm -rf _build build dist mutants *.egg-info .pytest_cache .ruff_cache .mypy_cache .benchmarks
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

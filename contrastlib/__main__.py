@@ -47,7 +47,7 @@ LAYERED = get_args(Method)[2:6]
 Contrast = Literal["mean", "max", "weighted", "probability", "foil", "tempered", "finer"]
 RIVALS = {"mean": "the average class", "max": "its strongest rival", "finer": "the similar classes"}
 
-FLAGS = {"layers": "--layer", "compiled": "--compile"}  # where they are not called like the field
+FLAGS = {"layers": "--layer", "compiled": "--compile", "model_args": "--model-arg"}  # not called like the field
 IN_WORDS = {  # what the library says to Python, and what the command line says
     r"pass num_classes=(\d+)": r"\1 must be named, with --classes FILE or by the data set",
     "(num_classes|class_names)=": "--classes FILE", r"\b(weights|layer)=": r"--\1 ",
@@ -241,7 +241,7 @@ def explain(photo: str, *, model: str = "tf_efficientnet_lite0", weights: str = 
         raise ValueError(f"--method {method} reads no single layer and takes no --layer")
     name, image = _photograph(photo)
     picture = _picture(output or f"{name}-why.png", photo)
-    from contrastlib import attribution, plotting
+    from contrastlib import attribution, plotting, store
     from contrastlib.contrast import by_name, original
 
     asked = None if foil else by_name(kind, temperature=temperature)
@@ -257,7 +257,8 @@ def explain(photo: str, *, model: str = "tf_efficientnet_lite0", weights: str = 
     rivals = plotting.shorten(", ".join(map(classifier.class_name, foils)), 32) or RIVALS.get(kind, "the others")
     dial = "" if temperature is None else f", T = {temperature:g}"
     titles = [f"{why}?\noriginal", f"{why}, not {rivals}?\n{kind}{dial}"]
-    plotting.compare(pixels[0].cpu(), maps, titles, photo_title=name).savefig(picture)
+    figure = plotting.compare(pixels[0].cpu(), maps, titles, photo_title=name)
+    store.replace(picture, lambda beside: figure.savefig(beside, format=picture.suffix[1:].lower()))
     print(f"{name}, seen by {classifier.name} ({classifier.weights.source})")
     for index, label, probability in [*ranked[:5], *(row for row in ranked[5:] if row[0] == explained)]:
         print(f"  {probability:6.3f}  {label} ({index}){'  <- target' if index == explained else ''}")
@@ -313,8 +314,12 @@ def _device(name: str | None) -> str:
 
 
 def _names(file: str | None) -> list[str] | None:
-    lines = Path(file).read_text(encoding="utf8").splitlines() if file else []
-    return [line.strip() for line in lines if line.strip()] if file else None
+    if not file:
+        return None
+    text = Path(file).read_text(encoding="utf-8-sig", errors="replace")
+    if not text.strip() or "\ufffd" in text:
+        raise ValueError(f"--classes {file} is no text in UTF-8 with the name of a class in each line")
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def list_photographs() -> None:
@@ -469,10 +474,11 @@ def chosen(name: str, profile: str = "embedded", **changes: Any) -> tuple[Settin
     profile = known[find(profile, known, f"profile of {name}")]
     usual = setting = PROFILES[name][profile]
     if changes.get("model", usual.model) != usual.model:
-        setting = replace(setting, weights="default", crop=None, input_size=None, layers=(), normalised=())
+        setting = replace(setting, weights="default", crop=None, input_size=None, mean=None, std=None,
+                          model_args=(), layers=(), normalised=())
     wanted = vars(setting) | changes
-    setting = Setting(**wanted | {"layers": tuple(wanted["layers"]), "limit": wanted["limit"] or None,
-                                  "rule": wanted["rule"].removeprefix("all").replace(" ", "")})
+    setting = Setting(**wanted | {name: tuple(words) for name, words in wanted.items() if isinstance(words, list)} |
+                      {"limit": wanted["limit"] or None, "rule": wanted["rule"].removeprefix("all").replace(" ", "")})
     differing = [field if field == "compiled" else str(getattr(setting, field))
                  for field in ("model", "dataset", "split", "rule", "limit", "precision", "compiled")
                  if getattr(setting, field) != getattr(usual, field)]

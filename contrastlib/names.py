@@ -1,8 +1,10 @@
 """Finding what a person means by a name: classes, models, layers, photographs."""
 
+import operator
 import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from typing import Any
 
 
 class UnknownNameError(KeyError):
@@ -85,3 +87,18 @@ def did_you_mean(name: str, candidates: Sequence[str]) -> str:
     if near:
         return "; near names: " + ", ".join(near)
     return "; there are: " + ", ".join(candidates) if 0 < len(candidates) <= 20 else ""
+
+
+def as_index(value: Any) -> int | None:
+    """A whole number of Python, numpy or torch.
+
+    Args:
+        value: anything.
+
+    Returns:
+        the number; None for anything else, such as 1.0, True or a tensor of bool.
+    """
+    try:
+        return None if "bool" in str(getattr(value, "dtype", type(value))) else operator.index(value)
+    except TypeError:
+        return None

@@ -5,7 +5,7 @@ measured by :mod:`contrastlib.evaluation`.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms.functional import gaussian_blur
 
-from contrastlib.contrast import Contrast
+from contrastlib.contrast import Contrast, Target, as_targets
 from contrastlib.models import Classifier
+from contrastlib.relevance import at_least_float32
 
 Sign = Literal["positive", "negative"]
 Order = Literal["highest", "lowest"]
@@ -26,7 +27,7 @@ BLUR_KERNEL, BLUR_SIGMA = 101, 15.0
 
 
 def gradient_sign(
-    classifier: Classifier, images: Tensor, target: Tensor, contrast: Contrast, *, epsilon: float, steps: int,
+    classifier: Classifier, images: Tensor, target: Target, contrast: Contrast, *, epsilon: float, steps: int,
 ) -> Tensor:
     r"""Push images along the sign of the gradient of a score.
 
@@ -39,7 +40,7 @@ def gradient_sign(
     Args:
         classifier: in evaluation mode.
         images: (N, 3, H, W) in [0, 1].
-        target: the class whose score is pushed up, (N,) int64.
+        target: the class whose score is pushed up, one for all images or one for each, (N,) integers.
         contrast: which score :math:`s` of the logits.
         epsilon: largest change of a pixel, in (0, 1]; the papers' are 0.003 and 0.001.
         steps: n, at least 1; the papers' are 1, 2 and 10.
@@ -51,7 +52,7 @@ def gradient_sign(
         ValueError: epsilon or steps out of range, or what the classifier and the contrast refuse.
     """
     _check_steps([epsilon], [steps])
-    images = images.detach()
+    images, target = images.detach(), as_targets(target, images)
     with _frozen(classifier):
         _, signs = _first_signs(classifier, images, target, {"": contrast})
         return _pushed(classifier, images, target, contrast, signs[""], epsilon, steps)
@@ -71,7 +72,7 @@ class Sweep:
 
 
 def gradient_sign_sweep(
-    classifier: Classifier, images: Tensor, target: Tensor, contrasts: Mapping[str, Contrast], *,
+    classifier: Classifier, images: Tensor, target: Target, contrasts: Mapping[str, Contrast], *,
     epsilons: Sequence[float] = (3e-3, 1e-3), steps: Sequence[int] = (1, 2, 10),
 ) -> Sweep:
     """The logits after :func:`gradient_sign` in every combination of contrast, strength and number of steps.
@@ -82,7 +83,7 @@ def gradient_sign_sweep(
     Args:
         classifier: in evaluation mode.
         images: (N, 3, H, W) in [0, 1].
-        target: (N,) int64.
+        target: as :func:`gradient_sign` takes it.
         contrasts: scores by name.
         epsilons: strengths, in (0, 1].
         steps: numbers of steps, each at least 1.
@@ -96,7 +97,7 @@ def gradient_sign_sweep(
     _check_steps(epsilons, steps)
     if not contrasts:
         raise ValueError("gradient_sign_sweep() needs at least one contrast")
-    images, after = images.detach(), {}
+    images, target, after = images.detach(), as_targets(target, images), {}
     with _frozen(classifier):
         before, signs = _first_signs(classifier, images, target, contrasts)
         for name, contrast in contrasts.items():
@@ -118,7 +119,7 @@ def logits_of(classifier: Classifier, images: Tensor) -> Tensor:
         (N, C).
     """
     with torch.no_grad():
-        return _at_least_float32(classifier(images))
+        return at_least_float32(classifier(images))
 
 
 def _first_signs(
@@ -127,7 +128,7 @@ def _first_signs(
     """Logits, and for each contrast the sign of the gradient, from one forward pass."""
     with torch.inference_mode(False), torch.enable_grad():
         leaf = images.detach().clone(memory_format=torch.preserve_format).requires_grad_()
-        logits = _at_least_float32(classifier(leaf))
+        logits = at_least_float32(classifier(leaf))
         signs = {name: torch.autograd.grad(contrast(logits, target).sum(), leaf, retain_graph=True)[0].sign_()
                  for name, contrast in contrasts.items()}
     return logits.detach(), signs
@@ -153,18 +154,10 @@ def _check_steps(epsilons: Sequence[float], steps: Sequence[int]) -> None:
 @contextmanager
 def _frozen(module: nn.Module) -> Iterator[None]:
     """No parameter needs a gradient while the context is open: less is computed, and less is kept for it."""
-    needing = [p for p in module.parameters() if p.requires_grad]
-    for p in needing:
-        p.requires_grad_(False)
-    try:
+    with ExitStack() as undo:
+        for parameter in [parameter for parameter in module.parameters() if parameter.requires_grad]:
+            undo.callback(parameter.requires_grad_(False).requires_grad_)
         yield
-    finally:
-        for p in needing:
-            p.requires_grad_()
-
-
-def _at_least_float32(tensor: Tensor) -> Tensor:
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
 # --- what is put in the place of pixels ------------------------------------------------------------------------------
@@ -185,9 +178,10 @@ def blur(images: Tensor, classifier: Classifier | None = None) -> Tensor:  # noq
     """
     scale = min(1.0, min(images.shape[-2:]) / 224)
     sigma, kernel = BLUR_SIGMA * scale, 2 * round((BLUR_KERNEL - 1) / 2 * scale) + 1
-    rows = gaussian_blur(images, [kernel, 1], [sigma, sigma])
-    # The weights of the window add up to one only to seven digits: white would become a little whiter than white.
-    return gaussian_blur(rows, [1, kernel], [sigma, sigma]).clamp_(0, 1)
+    with torch.autocast(images.device.type, enabled=False):
+        rows = gaussian_blur(images, [kernel, 1], [sigma, sigma])
+        # The weights of the window add up to one only to seven digits: white would become a little whiter than white.
+        return gaussian_blur(rows, [1, kernel], [sigma, sigma]).clamp_(0, 1)
 
 
 def mean_colour(images: Tensor, classifier: Classifier) -> Tensor:
@@ -336,9 +330,8 @@ def without_opposite(first: Tensor, second: Tensor, sign: Sign) -> tuple[Tensor,
         ValueError: the shapes differ, or the sign is none.
     """
     one, two = _signed(first, second, sign)
-    pixels = one[0].numel()
     count = torch.maximum(_positive(one), _positive(two))
-    return tuple(_highest(m, count.clamp_max(pixels)) for m in (one, two))  # type: ignore[return-value]
+    return _highest(one, count), _highest(two, count)
 
 
 def _signed(first: Tensor, second: Tensor, sign: Sign) -> tuple[Tensor, Tensor]:

@@ -1,5 +1,6 @@
 """How pictures are read, whichever way they come in: 8-bit RGB, upright, what is transparent laid on white."""
 
+import io
 import struct
 from pathlib import Path
 
@@ -7,28 +8,28 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 # What Pillow raises for files that are no pictures, or not whole ones.
-UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, RuntimeError, struct.error, Image.DecompressionBombError)
 
 
-def read(path: str | Path) -> Image.Image:
-    """A picture from a file, as :func:`rgb` gives it.
+def read(file: str | Path | bytes) -> Image.Image:
+    """A picture from a file or its content, as :func:`rgb` gives it.
 
     Raises:
         ValueError: the file is no picture, or not a whole one; names it.
         FileNotFoundError: there is no such file.
     """
-    path = Path(path)
-    if path.is_dir():
+    path = "the picture" if isinstance(file, bytes) else file
+    if not isinstance(file, bytes) and Path(file).is_dir():
         raise ValueError(f"{path} is a folder, not an image file")
     try:
-        with Image.open(path) as picture:
+        with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as picture:
             return rgb(picture)
     except UnidentifiedImageError:
         raise ValueError(f"{path} is not an image file that can be read") from None
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no file {path}") from None
     except UNREADABLE as error:
-        raise ValueError(f"the image {path} cannot be read: {error}") from error
+        raise ValueError(f"{path} cannot be read: {error}") from error
 
 
 def rgb(picture: Image.Image) -> Image.Image:
@@ -37,9 +38,12 @@ def rgb(picture: Image.Image) -> Image.Image:
     Of 16 bits a channel the upper eight are taken, as Pillow does for colours.
 
     Raises:
-        ValueError: its values have no stated range, as those of 32-bit pictures.
+        ValueError: its file is damaged, or its values have no stated range, as those of 32-bit pictures.
     """
-    picture.load()
+    try:
+        picture.load()
+    except UNREADABLE as error:
+        raise ValueError(f"the picture is damaged: {error}") from error
     picture = _upright(picture)
     if picture.mode.startswith("I;16"):
         deep, hole = np.asarray(picture), picture.info.get("transparency")  # of grey: the value that is transparent

@@ -211,7 +211,7 @@ def random_blur(images: Tensor, generator: torch.Generator | None = None) -> Ten
     Returns:
         (N, 3, H, W), all images blurred with the sigma of this call.
     """
-    sigma = 10 + 10 * torch.rand((), generator=generator).item()
+    sigma = 10 + 10 * torch.rand((), generator=generator, dtype=torch.float32).item()
     return gaussian_blur(images, [101, 101], [sigma, sigma])
 
 

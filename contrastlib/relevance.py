@@ -9,6 +9,18 @@ from torch import Tensor
 from torch.nn import functional
 
 
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """Half precision is raised to float32, anything finer is kept: maps are sums of many small terms.
+
+    Args:
+        tensor: of any shape.
+
+    Returns:
+        the same numbers.
+    """
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
 def upsample(maps: Tensor, size: tuple[int, int]) -> Tensor:
     """Bring maps to the resolution of the image, bilinearly, cell centres kept in place.
 
@@ -48,7 +60,8 @@ def spread(maps: Tensor, size: tuple[int, int]) -> Tensor:
     if tuple(maps.shape[-2:]) == tuple(size):
         return maps
     down, across = (_shares(old, new).to(maps) for old, new in zip(maps.shape[-2:], size))
-    return torch.einsum("hp,nkhw,wq->nkpq", down, maps, across)
+    with torch.autocast(maps.device.type, enabled=False):
+        return torch.einsum("hp,nkhw,wq->nkpq", down, maps, across)
 
 
 def _shares(old: int, new: int) -> Tensor:

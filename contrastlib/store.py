@@ -7,9 +7,12 @@ at any moment, they lose the piece in hand and nothing else.
 import hashlib
 import json
 import os
+import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import safetensors.numpy
@@ -17,6 +20,10 @@ from filelock import FileLock
 from safetensors import SafetensorError, safe_open
 
 Arrays = dict[str, np.ndarray]
+
+# What readers raise for bytes that are no file of theirs, or not a whole one.
+DAMAGED = (BadZipFile, UnpicklingError, SafetensorError, OSError, EOFError, ValueError, RuntimeError, LookupError,
+           TypeError, AttributeError, AssertionError, ArithmeticError, struct.error)
 
 
 class ChangedError(ValueError):
@@ -61,19 +68,19 @@ def replace_json(path: Path, content: Mapping[str, Any]) -> None:
     replace_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_json(path: Path, *needed: str) -> dict[str, Any]:
-    """A JSON file that holds an object with the needed keys.
+def read_json(path: Path, **needed: type) -> dict[str, Any]:
+    """A JSON file that holds an object with the needed keys, whose values are of these types.
 
     Raises:
         DamagedError: it is something else; says what.
     """
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf8"))
-        missing = [name for name in needed if name not in content]
-    except (ValueError, TypeError, OSError) as error:
+        content = dict[str, Any](json.loads(path.read_text(encoding="utf8")))
+    except (ValueError, TypeError, OSError, RecursionError) as error:
         raise DamagedError(f"{path} is damaged: {error}") from error
-    if missing or not isinstance(content, dict):
-        raise DamagedError(f"{path} is damaged: it lacks {', '.join(missing) or 'an object'}")
+    missing = [name for name, kind in needed.items() if not isinstance(content.get(name), kind)]
+    if missing:
+        raise DamagedError(f"{path} is damaged: it lacks {', '.join(missing)}")
     return content
 
 
@@ -104,9 +111,9 @@ def load_arrays(path: Path, **wanted: object) -> tuple[Arrays, dict[str, Any]]:
         with safe_open(path, "np") as file:
             head = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dictionary
-        about: dict[str, Any] = json.loads(head["about"])
+        about = dict[str, Any](json.loads(head["about"]))
         stated = head["digest"]
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
+    except DAMAGED as error:
         raise DamagedError(f"{path} is damaged: {error}") from error
     if stated != _digest_of_arrays(head["about"], arrays):
         raise DamagedError(f"{path} is damaged: its content does not have the digest that it states")

@@ -34,16 +34,20 @@ def load(path: str | Path) -> pd.DataFrame:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a row has more or fewer cells than the header; names the line.
+        ValueError: it is no table: a row has more or fewer cells than the header, a column is there twice, or a
+            measured cell is no number; names the file, and the line where one is at fault.
     """
     with Path(path).open(encoding="utf8", newline="") as file:
         reader = csv.reader(file)
-        header, rows = next(reader, []), []
-        for cells in reader:
-            if len(cells) != len(header):
-                raise ValueError(f"{path}, line {reader.line_num}: {len(cells)} cells for {len(header)} columns")
-            rows.append(cells)
-    return typed(pd.DataFrame(rows, columns=header))
+        try:
+            header, rows = next(reader, []), []
+            for cells in reader:
+                if len(cells) != len(header):
+                    raise ValueError(f"line {reader.line_num}: {len(cells)} cells for {len(header)} columns")
+                rows.append(cells)
+            return typed(pd.DataFrame(rows, columns=header))
+        except (ValueError, OverflowError, csv.Error) as error:
+            raise ValueError(f"{path}, {error}") from error
 
 
 def typed(rows: pd.DataFrame | Sequence[Mapping[str, object]]) -> pd.DataFrame:
@@ -62,7 +66,7 @@ def typed(rows: pd.DataFrame | Sequence[Mapping[str, object]]) -> pd.DataFrame:
                            for cell in table[name]]
         else:
             table[name] = table[name].astype("int64" if name == "n" else str)
-    return table
+    return table.replace("\r\n?", "\n", regex=True)  # Python before 3.13 does not quote a carriage return
 
 
 def save(path: str | Path, rows: pd.DataFrame | Sequence[Mapping[str, object]], group: Sequence[str],
@@ -79,7 +83,7 @@ def save(path: str | Path, rows: pd.DataFrame | Sequence[Mapping[str, object]], 
         provenance: what made the rows; see :func:`provenance`. It is noted for each of their groups.
 
     Raises:
-        ValueError: there are no rows, they differ in columns, or the table has other columns.
+        ValueError: there are no rows, they differ in columns or lack one of the group, or the table has other columns.
     """
     path = Path(path)
     if not isinstance(rows, pd.DataFrame) and any(list(row) != list(rows[0]) for row in rows):
@@ -87,7 +91,9 @@ def save(path: str | Path, rows: pd.DataFrame | Sequence[Mapping[str, object]], 
     table, beside = typed(rows), path.with_suffix(".json")
     if table.empty:
         raise ValueError("there must be at least one row")
-    made = {", ".join(key): dict(provenance) for key in table[list(group)].itertuples(index=False, name=None)}
+    if missing := [name for name in group if name not in table]:
+        raise ValueError(f"the rows have no column {missing[0]!r}; they have {', '.join(table.columns)}")
+    made = {key: dict(provenance) for key in table[list(group)].itertuples(index=False, name=None)}
     with store.lock(path):
         if path.is_file():
             kept = load(path)
@@ -95,16 +101,16 @@ def save(path: str | Path, rows: pd.DataFrame | Sequence[Mapping[str, object]], 
                 raise ValueError(f"{path} has the columns {', '.join(kept.columns)}, "
                                  f"the new rows have {', '.join(table.columns)}")
             keys = kept[list(group)].itertuples(index=False, name=None)
-            others = kept.loc[[", ".join(key) not in made for key in keys]]
+            others = kept.loc[[key not in made for key in keys]]
             table = pd.concat([others, table]).sort_values(list(group), kind="stable")
         about = store.read_json(beside) if beside.is_file() else {}
-        store.replace_json(beside, dict(sorted({**about, **made}.items())))
+        about |= {", ".join(key): its for key, its in made.items()}
+        store.replace_json(beside, dict(sorted(about.items())))
         store.replace_text(path, as_csv(table))
 
 
 def as_csv(table: pd.DataFrame) -> str:
     """A table as the text of a CSV file: measured numbers with six significant digits, NaN as an empty cell."""
-    table = table.replace("\r\n?", "\n", regex=True)  # Python before 3.13 does not quote a carriage return
     return table.to_csv(index=False, float_format="%.6g", lineterminator="\n")
 
 

@@ -315,6 +315,71 @@ def test_attention_that_is_partly_written_out_is_refused_by_its_blocks():
     assert state_of(classifier.model) == before
 
 
+def own(tokens, values):
+    """Attention that no function of torch computes, from the scores of one head."""
+    return values(tokens @ tokens.transpose(1, 2) / 4) @ tokens
+
+
+def with_a_null_token(tokens):
+    keys = torch.cat([tokens, torch.zeros_like(tokens[:, :1])], 1)
+    return (tokens @ keys.transpose(1, 2)).softmax(-1) @ keys
+
+
+def linear_attention(tokens):
+    return tokens.softmax(-1) @ (tokens.softmax(1).transpose(1, 2) @ tokens)
+
+
+def plain(tokens):
+    heads = tokens.unflatten(-1, (4, 3)).transpose(1, 2)
+    return functional.scaled_dot_product_attention(heads, 2 * heads, 3 * heads).transpose(1, 2).flatten(2)
+
+
+@pytest.mark.parametrize("mix", [
+    lambda tokens: own(tokens, lambda scores: scores.exp() / scores.exp().sum(-1, keepdim=True)),
+    lambda tokens: own(tokens, torch.sigmoid),
+    lambda tokens: own(tokens, lambda scores: scores.log_softmax(-1).exp()),
+])
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_attention_without_a_softmax_is_refused_wherever_it_stands(mix, place):
+    steps = [plain, plain]
+    steps.insert(place, mix)
+    with pytest.raises(ValueError, match=rf"attention of attend.{place} is computed step by step .* grad_cam"):
+        attention_rollout(mixing(nn.Sequential(*map(Calls, steps))), images(size=16), TARGET)
+
+
+@pytest.mark.parametrize("mix", [
+    with_a_null_token, linear_attention, lambda tokens: 3 * tokens + tokens.roll(1, 1),
+])
+def test_what_mixes_the_tokens_between_two_layers_is_not_dropped(mix):
+    classifier = mixing(nn.Sequential(*map(Calls, (plain, mix, plain))))
+    before = state_of(classifier.model)
+    for method in (attention_rollout, attention_relevance):
+        with pytest.raises(ValueError, match=r"between the attention of attend.0 and that of attend.2 something else"):
+            method(classifier, images(size=16), TARGET)
+    assert state_of(classifier.model) == before
+
+
+@pytest.mark.parametrize("attend", [
+    lambda tokens: plain(tokens) - 0.6 * plain(2 * tokens),  # differential attention
+    lambda tokens: tokens + plain(plain(tokens)) + plain(2 * tokens),
+])
+def test_attention_side_by_side_is_no_chain(attend):
+    with pytest.raises(ValueError, match="the attention of attend does not follow that of attend, it runs beside it"):
+        attention_rollout(mixing(Calls(attend)), images(size=16), TARGET)
+
+
+def test_layers_that_follow_each_other_are_chained():
+    classifier = mixing(nn.Sequential(*map(Calls, (plain, torch.tanh, plain, plain))))
+    found = attentions(classifier, images(size=16), TARGET)
+    expected = found.logits.new_zeros(3, 16, 16)
+    for p in found.probabilities[:1]:
+        tokens = classifier.model.embed(images(size=16)).flatten(2).transpose(1, 2)
+        heads = tokens.unflatten(-1, (4, 3)).transpose(1, 2)
+        expected = (2 * heads @ heads.transpose(2, 3) / 3 ** 0.5).softmax(-1)
+        torch.testing.assert_close(p, expected.detach())
+    assert len(found.probabilities) == 3
+
+
 def test_a_softmax_between_other_things_than_tokens_is_no_attention():
     """Weights of 12 channels for each of 16 tokens, along the tokens and along the channels."""
     attend = of_torch()

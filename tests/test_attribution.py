@@ -271,6 +271,7 @@ class Reused(nn.Module):
     [
         ("twice", ValueError, "more than once"),
         ("never", ValueError, "did not run"),
+        ("detached", RuntimeError, "do not depend on layer 'detached' through anything differentiable"),
         ("flat", ValueError, r"layer 'flat': .* is no map"),
     ],
 )

@@ -158,6 +158,50 @@ class OnceOnly(torch.autograd.Function):
         return 2 * gradient
 
 
+class Unseen(torch.autograd.Function):
+    """A rectifier whose gradient is computed where torch does not see it, as extensions do."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x.relu()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient.detach().clone() * (ctx.saved_tensors[0] > 0)
+
+
+class Beside(nn.Module):
+    """Such a function beside what torch sees: a derivative of the gradient exists, and lacks a part."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.inner, self.head = nn.Conv2d(3, 8, 4, 4), nn.Linear(8, 8), nn.Linear(8, 30)
+
+    def forward(self, x):
+        pooled = self.flat(self.conv(x))
+        return self.head(pooled + Unseen.apply(self.inner(pooled)))
+
+    def flat(self, maps):
+        return maps.mean((2, 3))
+
+
+class BesideUnpooled(Beside):
+    def flat(self, maps):
+        return maps.relu().flatten(2).amax(2)
+
+
+@pytest.mark.parametrize("network", [Beside, BesideUnpooled])
+@pytest.mark.parametrize("name", CAMS)
+def test_a_gradient_of_the_networks_own_is_not_left_out(network, name, caplog):
+    classifier, method = Classifier(seeded(network).double(), input_size=16), METHODS[name]
+    with caplog.at_level("INFO", logger="contrastlib"):
+        everything = method.class_maps(classifier, images(size=16), layer="conv")
+    assert "class by class" in caplog.text
+    expected = torch.cat([method(classifier, images(size=16), c, layer="conv", upsample=False) for c in range(30)], 1)
+    torch.testing.assert_close(everything.maps, expected)
+
+
 def test_operations_that_cannot_be_differentiated_twice(caplog):
     classifier = tiny(classes=20)
     plain = grad_cam.class_maps(classifier, images()).maps

@@ -1,6 +1,7 @@
 """Each contrast against its formula written a second time, class by class, in float64."""
 
 import math
+import re
 
 import pytest
 import torch
@@ -59,6 +60,23 @@ def test_differentiable_twice(name):
     assert torch.autograd.gradgradcheck(lambda y: function(y, target), leaf)
 
 
+@pytest.mark.parametrize("name", FORMULAS)
+def test_as_few_classes_as_a_contrast_needs_are_enough(name):
+    function, formula = FORMULAS[name]
+    if name == "finer":
+        function, formula = contrast.finer(0.6, 1), lambda y, t: y[t] - 0.6 * y[1 - t]
+    elif name == "tempered":
+        function, formula = contrast.tempered(0.5), lambda y, t: y[t] - y[1 - t]
+    logits, target = case(c=1 if name == "original" else 2)
+    torch.testing.assert_close(function(logits, target).float(), by_hand(formula, logits, target).float())
+
+
+def test_finer_compares_with_as_many_neighbours_as_there_are():
+    logits, target = case(c=4)
+    torch.testing.assert_close(contrast.finer(3.0, 3)(logits, target), 3 * contrast.mean(logits, target)
+                               - 2 * contrast.original(logits, target))
+
+
 def test_weighted_weights_are_the_softmax_over_the_others():
     logits, target = case()
     row = contrast.weights(contrast.weighted, logits, target)
@@ -111,6 +129,15 @@ def test_temperature_ends_are_exact():
     assert torch.equal(contrast.tempered(math.inf)(logits, target), contrast.mean(logits, target))
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_temperatures_that_the_precision_cannot_hold_are_its_ends(dtype):
+    logits, target = case(dtype)
+    for temperature, end in ((1e-46, contrast.max), (1e39, contrast.mean)):
+        assert torch.equal(contrast.tempered(temperature)(logits, target), end(logits, target))
+        assert torch.equal(contrast.weights(contrast.tempered(temperature), logits, target),
+                           contrast.weights(end, logits, target))
+
+
 def test_max_shares_ties_as_the_cold_end_of_the_dial_does():
     logits = torch.tensor([[0.0, 2.0, 2.0, 1.0]], dtype=torch.float64)
     target = torch.tensor([0])
@@ -124,6 +151,7 @@ def test_foil_of_everything_else_is_weighted_and_of_one_is_the_difference():
     target = torch.zeros(5, dtype=torch.int64)
     torch.testing.assert_close(contrast.foil(range(1, C))(logits, target), contrast.weighted(logits, target))
     torch.testing.assert_close(contrast.foil(3)(logits, target), logits[:, 0] - logits[:, 3])
+    torch.testing.assert_close(contrast.foil(1)(logits[:, :2], target), logits[:, 0] - logits[:, 1])
 
 
 def test_foil_takes_a_set_for_each_image():
@@ -132,6 +160,21 @@ def test_foil_takes_a_set_for_each_image():
     both = contrast.foil(sets)(logits, torch.tensor([0, 5]))
     alone = [contrast.foil([1, 2])(logits[:1], torch.tensor([0])), contrast.foil([3, 4])(logits[1:], torch.tensor([5]))]
     torch.testing.assert_close(both, torch.cat(alone))
+
+
+@pytest.mark.parametrize("sets", [[[1, 2, 1]], [[3, 1, 2, 4, 3]], [[1, 2, 3], [2, 3, 2]]])
+def test_a_foil_is_named_once_wherever_it_stands(sets):
+    with pytest.raises(ValueError, match=re.escape(f"a foil class is named twice: {sets}")):
+        contrast.foil(torch.tensor(sets))
+
+
+def test_foils_made_in_inference_mode_have_weights_outside():
+    logits, target = case()[0], torch.zeros(5, dtype=torch.int64)
+    with torch.inference_mode():
+        made = contrast.foil(torch.tensor([1, 2]))
+    leaf = logits.clone().requires_grad_()
+    (row,) = torch.autograd.grad(made(leaf, target).sum(), leaf)
+    torch.testing.assert_close(row[:, [1, 2]], -logits[:, [1, 2]].softmax(-1))
 
 
 @pytest.mark.parametrize("gap", [0.0, 8.0, 16.0, 40.0, 80.0])
@@ -166,6 +209,14 @@ def test_precision_of_the_logits_is_kept(name, dtype):
     assert score.isfinite().all()
 
 
+@pytest.mark.parametrize("name", FORMULAS)
+def test_the_default_device_does_not_matter(name):
+    logits, target = case()
+    expected = FORMULAS[name][0](logits, target)
+    with torch.device("meta"):  # what forgets where the logits lie ends there, without a number
+        assert torch.equal(FORMULAS[name][0](logits, target), expected)
+
+
 def test_logits_are_not_changed():
     logits, target = case()
     before = logits.clone()
@@ -187,9 +238,9 @@ def test_weights_under_no_grad(around):
     [
         (torch.zeros(3), torch.tensor([0]), ValueError, r"\(N, C\)"),
         (torch.zeros(1, 3, dtype=torch.int64), torch.tensor([0]), TypeError, "floating point"),
-        (torch.zeros(2, 3), torch.tensor([0]), ValueError, "one class per image"),
-        (torch.zeros(1, 3), torch.tensor([0.0]), TypeError, "int64"),
-        (torch.zeros(1, 3), torch.tensor([3]), ValueError, r"\[0, 3\)"),
+        (torch.zeros(2, 3), torch.tensor([0]), ValueError, "one class or one per image"),
+        (torch.zeros(1, 3), torch.tensor([0.0]), TypeError, "integers"),
+        (torch.zeros(1, 3), torch.tensor([3]), ValueError, r"^target must lie in \[0, 3\)"),
         (torch.zeros(1, 3), torch.tensor([-1]), ValueError, r"\[0, 3\)"),
         (torch.zeros(1, 1), torch.tensor([0]), ValueError, "at least 2 classes"),
     ],
@@ -205,14 +256,17 @@ def test_contrasts_that_need_more_classes_or_better_settings():
         contrast.finer(n=3)(logits, target)
     with pytest.raises(ValueError, match="target itself"):
         contrast.foil([0, 1])(logits, target)
-    with pytest.raises(ValueError, match=r"foil classes must lie in \[0, 3\)"):
+    with pytest.raises(ValueError, match=r"^foil classes must lie in \[0, 3\)"):
         contrast.foil(5)(logits, target)
-    with pytest.raises(ValueError, match="at least one class"):
+    with pytest.raises(ValueError, match=r"^foil\(\) needs at least one class to contrast with, got none$"):
         contrast.foil([])
     with pytest.raises(ValueError, match="twice"):
         contrast.foil([1, 1])
-    with pytest.raises(TypeError, match="integers"):
-        contrast.foil(1.0)
+    for wrong in (torch.tensor(1.0), torch.tensor(1j), torch.tensor([True, False])):
+        with pytest.raises(TypeError, match=f"foil classes must be class indices .integers., got {wrong.dtype}"):
+            contrast.foil(wrong)
+    with pytest.raises(ValueError, match=r"got shape \(1, 1, 1\)"):
+        contrast.foil(torch.ones(1, 1, 1, dtype=torch.int64))
     with pytest.raises(ValueError, match="3 images, the batch has 1"):
         contrast.foil(torch.tensor([[1], [1], [1]]))(logits, target)
     for temperature in (-1.0, math.nan):
@@ -227,13 +281,25 @@ def test_contrasts_that_need_more_classes_or_better_settings():
 def test_every_name_makes_its_contrast():
     logits, target = case()
     target = torch.zeros_like(target)
+    assert sorted(contrast.NAMES) == sorted([*FORMULAS, "foil"])
     for name in contrast.NAMES:
         made = contrast.by_name(name, foils=[1, 2], temperature=2.5)
         expected = FORMULAS[name][0] if name in FORMULAS else contrast.foil([1, 2])
         assert torch.equal(made(logits, target), expected(logits, target))
 
 
-@pytest.mark.parametrize(("name", "says"), [("foil", "foils"), ("tempered", "temperature"), ("best", "weighted")])
+def test_a_name_takes_the_settings_along():
+    logits, target = case()
+    for settings in ({}, {"gamma": 0.2}, {"n": 5}, {"gamma": -1.5, "n": 2}):
+        expected = contrast.finer(**{"gamma": 0.6, "n": 3, **settings})(logits, target)
+        assert torch.equal(contrast.finer(**settings)(logits, target), expected)
+        assert torch.equal(contrast.by_name("finer", **settings)(logits, target), expected)
+
+
+@pytest.mark.parametrize(("name", "says"), [
+    ("foil", r"^the contrast 'foil' needs the classes to contrast with \(foils=...\)$"),
+    ("tempered", "^the contrast 'tempered' needs a temperature$"),
+    ("best", f"^unknown contrast 'best'; choose from {', '.join(contrast.NAMES)}$")])
 def test_names_that_cannot_be_made(name, says):
     with pytest.raises(ValueError, match=says):
         contrast.by_name(name)
@@ -241,7 +307,7 @@ def test_names_that_cannot_be_made(name, says):
 
 def test_a_contrast_that_is_no_score_per_image_is_refused():
     logits, target = case()
-    with pytest.raises(ValueError, match="one score per image"):
+    with pytest.raises(ValueError, match=r"one score per image, shape \(5,\); this one gave \(5, 7\)"):
         contrast.weights(lambda y, _t: y, logits, target)
 
 

@@ -3,10 +3,10 @@
 import pytest
 import torch
 from test_errata_measured import PAGE, effect, table
-from torch import Tensor
+from torch import Tensor, nn
 
 from contrastlib import contrast, data, models, perturbation, published, relevance
-from contrastlib.attribution import AttentionRollout, attentions, grad_cam
+from contrastlib.attribution import AttentionRollout, attentions, full_grad, grad_cam
 from contrastlib.tables import pick
 
 BIRDS, DINO = "birds_vit", "vit_small_patch14_dinov2"
@@ -27,7 +27,34 @@ def test_no_form_of_full_grad_is_negative_everywhere():
     assert rows["map"].nunique() == 7
     assert effect(18)[:2] == [(rows["value"] * rows["n"]).round().sum(), rows["n"].sum()]
     share = pick(table("full_grad"), metric="negative share", classifier="birds_vgg", map="complete", target="t1")
-    assert effect(18)[2:] == pytest.approx(share["value"].tolist(), abs=0.006)
+    assert effect(18)[2:4] == pytest.approx(share["value"].tolist(), abs=0.006)
+
+
+def test_a_bias_without_a_place_is_in_no_map():
+    """So the complete map of the first class may sum to less than zero."""
+    network, birds = models.load("birds_vgg"), data.load("drawn_birds", "hard", count=32)
+    images = network.prepare([birds.picture(i) for i in range(32)])
+    before = full_grad.terms(network, images, 0)
+    network.model.classifier[-1].bias.data[0] += 15
+    torch.testing.assert_close(full_grad.terms(network, images, 0).map(), before.map())
+    terms = full_grad.terms(network, images, 0, contrast.weighted)
+    terms.check()
+    first = perturbation.logits_of(network, images).argmax(-1) == 0
+    assert effect(18)[4:] == [first.sum(), (terms.map().sum((1, 2, 3)) < 0).sum()]
+
+
+def test_a_complete_map_of_the_first_class_can_be_negative_everywhere():
+    """One linear layer whose weights all speak against the class that its bias puts first."""
+    layer = nn.Linear(3 * 4 * 4, 2)
+    layer.weight.data = torch.tensor([[-1.0], [0.0]]).expand(2, 48).clone()
+    layer.bias.data = torch.tensor([100.0, 0.0])
+    network = models.Classifier(nn.Sequential(nn.Flatten(), layer).eval(), input_size=4, mean=0, std=1)
+    images = 0.1 + 0.9 * torch.rand(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    for score in (contrast.original, contrast.weighted):
+        terms = full_grad.terms(network, images, 0, score)
+        terms.check()
+        torch.testing.assert_close(terms.map(), -images.sum(1, keepdim=True))
+    assert (network(images).argmax(-1) == 0).all()
 
 
 def test_white_at_mid_range_changes_colours():

@@ -14,7 +14,8 @@ from contrastlib.data import DataWarning, Problem, UnreadableImageError, birds, 
 from contrastlib.experiments import Experiment, Setting, by_name, runner
 
 SMALL = Setting("birds_vgg", "drawn_birds", "hard", limit=7, shard=3, layers=("features.27=grad_cam",))
-POSITIONS = [[0, 228, 457], [685, 914, 1142], [1371]]  # seven of 1600, spread evenly
+# Seven of 1600 that go through sixteen species again and again: of seven species, and not all at the same place there.
+POSITIONS = [[0, 233, 450], [683, 916, 1149], [1366]]
 
 
 def looking(seen: list, wants_parts: bool = True) -> Experiment:
@@ -53,6 +54,15 @@ def test_parts_come_with_the_images_that_they_belong_to(tmp_path, workers):
     assert any((batch.parts > birds.SECOND).any() for batch in seen)
 
 
+@pytest.mark.parametrize("limit", [16, 32, 48, 400])
+def test_a_limit_takes_as_many_images_of_every_class(tmp_path, limit):
+    """Every fourth of birds that are drawn in the order of sixteen species would be of four species."""
+    seen = []
+    run(looking(seen, wants_parts=False), tmp_path / "run", replace(SMALL, limit=limit, shard=50))
+    labels = torch.cat([batch.labels for batch in seen])
+    assert labels.bincount(minlength=16).tolist() == [limit // 16] * 16
+
+
 def test_only_an_experiment_that_wants_them_pays_for_them(tmp_path, monkeypatch):
     assert not any(by_name(name).wants_parts
                    for name in ("gradient-sign", "masking", "masking-curves", "logit-norm", "dominance"))
@@ -75,7 +85,7 @@ def test_an_image_that_cannot_be_read_takes_its_parts_along(tmp_path, monkeypatc
     drawn = birds.DrawnBirds.picture
 
     def picture(self, i):
-        if i == 228:
+        if i == POSITIONS[0][1]:
             raise UnreadableImageError(Problem(self.ids[i], "nowhere", "it is gone"))
         return drawn(self, i)
 
@@ -84,7 +94,7 @@ def test_an_image_that_cannot_be_read_takes_its_parts_along(tmp_path, monkeypatc
     with pytest.warns(DataWarning, match="1 of 7 images cannot be read"):
         run(looking(seen), tmp_path / "run")
     assert [len(batch.parts) for batch in seen] == [2, 3, 1]
-    assert np.array_equal(seen[0].parts.numpy(), np.stack([data.parts(0), data.parts(457)]))
+    assert np.array_equal(seen[0].parts.numpy(), np.stack([data.parts(POSITIONS[0][0]), data.parts(POSITIONS[0][2])]))
 
 
 def test_a_data_set_that_knows_no_parts_gives_none(tmp_path):

@@ -225,6 +225,7 @@ def test_a_profile_names_methods_targets_and_layers_that_are_there(experiment, p
 @pytest.mark.parametrize(("field", "value", "says"), [
     ("precision", "float16", "float32 or bfloat16, got 'float16'"), ("shard", 0, "shard must be at least 1, got 0"),
     ("limit", 0, "at least 1, got 0"),
+    ("model_args", ("pad_type",), r"NAME=VALUE, such as pad_type=same; got 'pad_type'"),
 ])
 def test_settings_that_are_none(field, value, says):
     with pytest.raises(ValueError, match=says):

@@ -70,6 +70,18 @@ def test_a_summary_leaves_out_what_one_of_the_two_does_not_know():
     assert summarise({("c",): values["c",]}, ("who",)).empty
 
 
+def test_the_partner_of_a_row_differs_in_one_cell_only():
+    names = [(a, b, c) for a in "xy" for b in ("", "pushed") for c in "pq"]
+    values = {cells: torch.tensor([float(i), 10.0 * i]) for i, cells in enumerate(names)}
+    for row in summarise(values, ("from", "how", "metric"), compare="how").to_dict("records"):
+        cells = (row["from"], row["how"], row["metric"])
+        if cells[1] == "":
+            assert compared_with_nothing(row)
+        else:
+            partner = values[cells[0], "", cells[2]]
+            assert row["difference"] == (values[cells] - partner).mean().item()
+
+
 def test_references_may_be_anything():
     one, two = torch.tensor([1.0, 2.0, 6.0]), torch.tensor([2.0, 2.0, 2.0])
     row = find(summarise({("a",): one}, ("who",), references={("a",): two}))

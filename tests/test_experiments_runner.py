@@ -10,12 +10,14 @@ import time
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import safetensors.torch
 import torch
 from dataset_files import cub, write
 from PIL import Image
+from torch import nn
 from torch.distributed import HashStore
 
 from contrastlib import __main__ as cli
@@ -24,6 +26,7 @@ from contrastlib.data import DataWarning, birds
 from contrastlib.experiments import Setting, by_name, provenance, runner
 from contrastlib.experiments.runner import ChangedRunError
 from contrastlib.experiments.selection import ShardWarning
+from contrastlib.names import UnknownNameError
 
 DOMINANCE = by_name("dominance")
 SMALL = Setting("birds_vgg", "drawn_birds", "hard", limit=12, layers=("features.27=grad_cam",), shard=5)
@@ -382,6 +385,28 @@ def spoken(capsys, *words: str) -> tuple[int, str, str]:
     status = cli.main(words, "experiments")
     out, err = capsys.readouterr()
     return status, out, err
+
+
+def test_arguments_of_the_constructor_reach_it(monkeypatch):
+    asked = {}
+    monkeypatch.setattr(models, "load", lambda name, **options: asked.update(options, name=name) or nn.Identity())
+    setting, folder = cli.chosen("gradient-sign", "photographs", model="mobilenetv2_100", mean=0.5, std=0.25,
+                                 model_args=["pad_type=same", "drop_rate=0.5", "in_chans=None"], contrasts=["max"])
+    runner.load_classifier(setting, SimpleNamespace(class_names=None), torch.device("cpu"))
+    assert asked["model_args"] == {"pad_type": "same", "drop_rate": 0.5, "in_chans": None}
+    assert (asked["name"], asked["mean"], asked["std"]) == ("mobilenetv2_100", 0.5, 0.25)
+    assert setting.contrasts == ("max",)
+    assert folder.name == "gradient-sign-photographs-mobilenetv2_100"
+    back, _ = cli.chosen("gradient-sign", "mobilenetv2", model="resnet18")
+    assert (back.model_args, back.mean, back.weights) == ((), None, "default")
+
+
+def test_only_the_contrasts_that_are_asked_for(tmp_path):
+    pushing = by_name("gradient-sign")
+    rows = run(tmp_path / "run", replace(SMALL, contrasts=("weighted", "original"), limit=2), pushing)
+    assert set(rows.contrast) == {"before", "original", "weighted"}
+    with pytest.raises(UnknownNameError, match="no contrast is called 'wieghted'; near names: weighted"):
+        run(tmp_path / "none", replace(SMALL, contrasts=("wieghted",), limit=2), pushing)
 
 
 def test_list_names_every_experiment_and_profile(capsys):

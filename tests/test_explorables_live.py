@@ -112,8 +112,9 @@ def test_a_photograph_stands_upright_however_it_comes(tmp_path):
     assert opened == handed_in == explorables.picture_of(tiny(), content, title="photo.jpg")
 
 
-@pytest.mark.parametrize(("content", "says"), [(b"no picture", "notes.txt could not be explained: it is no picture"),
-                                               ("missing.png", "missing.png could not be explained")])
+@pytest.mark.parametrize(("content", "says"), [
+    (b"no picture", "notes.txt could not be explained: the picture is not an image file"),
+    ("missing.png", "missing.png could not be explained")])
 def test_live_says_what_cannot_be_explained(content, says):
     explorer = explorables.LiveExplorer(tiny(), images(1))
     explorer.wait(60)

@@ -132,8 +132,7 @@ def test_still_shows_three_charts_with_all_contrasts(found):
 
 
 @pytest.mark.parametrize(("given", "options", "message"), [
-    ((images(2), TRUTH), {}, r"2 images need as many targets, whole numbers \(2,\)"),
-    ((images(2), [0.5, 1.0]), {}, "whole numbers"),
+    ((images(2), TRUTH), {}, r"one class or one per image, shape \(2,\)"),
     ((images(2), [0, 6]), {}, r"target must lie in \[0, 6\), got \[0, 6\]"),
     ((images(2)[0], [0]), {}, r"images must be \(N, 3, H, W\)"),
     ((images(2), [0, 1]), {"count": 0}, "at least one step"),

@@ -63,6 +63,19 @@ def test_area_of_a_bent_curve():
     assert area_under(values, (0, 0.25, 0.5, 1)).item() == pytest.approx(0.25 * 0.5 + 0.25 * 0.2 + 0.5 * 0.4)
 
 
+def test_an_area_lies_where_the_values_lie():
+    with torch.device("meta"):
+        assert area_under(LOGITS, (0, 1, 3)).tolist() == pytest.approx([(3 + 8) / 3, (1 - 1) / 3])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_area_is_as_precise_as_the_values(dtype):
+    values = torch.tensor([[1.0, 0.0, 0.5]], dtype=dtype)
+    found = area_under(values, (0.0, 0.1, 0.7))
+    assert found.dtype == dtype
+    assert found.item() == pytest.approx((0.05 + 0.15) / 0.7, rel=torch.finfo(dtype).eps * 4)
+
+
 @pytest.mark.parametrize("shares", [(0.0, 1.0), (0.0, 0.5, 0.5), (1.0, 0.5, 0.0), (0.0, 0.2, 0.4, 1.0)])
 def test_places_that_do_not_fit(shares):
     with pytest.raises(ValueError, match="3 values need as many rising places"):

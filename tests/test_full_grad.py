@@ -345,34 +345,6 @@ def test_a_network_that_forbids_gradients():
         full_grad(Classifier(seeded(Forbids), input_size=8), images(dtype=torch.float32), 0)
 
 
-# --- spreading -------------------------------------------------------------------------------------------------------
-
-
-def test_spread_by_hand():
-    cells = torch.tensor([[[[4.0, 8.0]]]])
-    # Centres at pixels 0.5 and 2.5 of four: shares 1, 3/4, 1/4, 0 of the first cell, of together 2.
-    torch.testing.assert_close(relevance.spread(cells, (1, 4)), torch.tensor([[[[2.0, 2.5, 3.5, 4.0]]]]))
-    # Back again: the outer pixels lie beyond the centres and go to one cell, the inner ones to both.
-    pixels = torch.tensor([[[[1.0, 2.0, 4.0, 8.0]]]])
-    torch.testing.assert_close(relevance.spread(pixels, (1, 2)), torch.tensor([[[[3.5, 11.5]]]]))
-
-
-@pytest.mark.parametrize("size", [(7, 5), (1, 1), (20, 31), (3, 17), (14, 4), (7, 6)])
-def test_spread_keeps_the_sum(size):
-    maps = torch.randn(2, 3, 7, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    spread = relevance.spread(maps, size)
-    assert spread.shape == (2, 3, *size)
-    torch.testing.assert_close(spread.sum((2, 3)), maps.sum((2, 3)))
-
-
-def test_spread_is_upsampling_where_cells_become_whole_pixels():
-    maps = torch.randn(2, 1, 7, 5, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(relevance.spread(maps, (28, 10)), relevance.upsample(maps, (28, 10)) / 8)
-    assert relevance.spread(maps, (7, 5)) is maps
-    with pytest.raises(ValueError, match=r"\(N, K, h, w\)"):
-        relevance.spread(maps[0], (7, 5))
-
-
 def test_terms_by_kind_add_up():
     classifier = models.load("birds_vgg").double()
     x = torch.rand(2, 3, 128, 128, dtype=torch.float64, generator=torch.Generator().manual_seed(3))

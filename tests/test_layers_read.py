@@ -298,3 +298,77 @@ def test_what_others_run_meanwhile_is_no_part_of_the_report():
         stop.set()
         for thread in others:
             thread.join()
+
+
+class Placed(nn.Module):
+    """Tokens of overlapping patches, the class token at a place among them; `order` turns the tokens of a block."""
+
+    def __init__(self, place: int) -> None:
+        super().__init__()
+        self.place, self.patch, self.token = place, nn.Conv2d(3, 16, 16, 8, 4), nn.Parameter(torch.randn(1, 1, 16))
+        self.blocks, self.head = nn.Sequential(Block(16), Block(16)), nn.Linear(16, 4)
+
+    def forward(self, x):
+        tokens = self.patch(x).flatten(2).transpose(1, 2)
+        token = self.token.expand(len(x), -1, -1)
+        tokens = self.blocks(torch.cat([tokens[:, :self.place], token, tokens[:, self.place:]], 1))
+        return self.head(tokens[:, self.place] + tokens.mean(1))
+
+
+@pytest.mark.parametrize("place", [32, 64])
+def test_a_class_token_among_or_behind_the_patches_is_no_prefix(place):
+    in_front = Classifier(seeded(Placed, place=0), input_size=64)
+    assert in_front.read_as((1, 65, 16), (64, 64)) == Layout("tokens", (8, 8), 1)
+    classifier = Classifier(seeded(Placed, place=place), input_size=64)
+    with pytest.raises(ValueError, match="no 8 x 8 grid behind 1 prefix token"):
+        grad_cam(classifier, images(1, size=64, dtype=torch.float32), 1, layer="blocks.1")
+    assert "no 8 x 8 grid" in classifier.layers()["blocks.1"].problem
+
+
+class Heads(nn.Module):
+    """Tokens taken apart into heads, which a module sees in some order of the axes."""
+
+    def __init__(self, order: tuple[int, ...], heads: int, width: int) -> None:
+        super().__init__()
+        self.patch, self.seen = nn.Conv2d(3, heads * width, 8, 8), nn.Tanh()
+        self.reading, self.head = nn.Linear(heads * width, heads * width), nn.Linear(heads * width, 4)
+        self.order, self.heads = order, heads
+
+    def forward(self, x):
+        tokens = self.reading(self.patch(x).flatten(2).transpose(1, 2))  # (N, L, K)
+        heads = self.seen(tokens.unflatten(-1, (self.heads, -1)).permute(self.order))
+        back = heads.permute([self.order.index(axis) for axis in range(4)]).flatten(2)
+        return self.head(back.mean(1))
+
+
+@pytest.mark.parametrize(("order", "heads", "width"), [
+    ((0, 2, 1, 3), 2, 60), ((0, 2, 3, 1), 2, 60), ((0, 1, 2, 3), 7, 8)])
+def test_heads_of_tokens_are_no_map(order, heads, width):
+    classifier = Classifier(seeded(Heads, order=order, heads=heads, width=width), input_size=64)
+    with pytest.raises(ValueError, match=r"layer 'seen': .*64 tokens or their heads, no map"):
+        grad_cam(classifier, images(2, size=64, dtype=torch.float32), 1, layer="seen")
+    assert "seen" not in [layer.name for layer in classifier.layers() if not layer.problem]
+
+
+@pytest.mark.parametrize("n", [2, 16])
+def test_tokens_that_come_first_are_refused_for_as_many_images_too(n):
+    class First(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.patch, self.mix, self.head = nn.Conv2d(3, 8, 8, 8), nn.Linear(8, 8), nn.Linear(8, 4)
+
+        def forward(self, x):
+            return self.head(self.mix(self.patch(x).flatten(2).permute(2, 0, 1)).mean(0))
+
+    classifier = Classifier(seeded(First), input_size=32)
+    with pytest.raises(ValueError, match=r"another batch than|a batch of another length than"):
+        grad_cam(classifier, images(n, size=32, dtype=torch.float32), 1, layer="mix")
+
+
+def test_the_cells_of_a_map_in_another_order_are_no_map():
+    """MobileViTv2 unfolds 8 x 8 cells into 2 x 2 cells of 4 x 4 patches, 4 x 16, and goes on with convolutions."""
+    classifier = Classifier(seeded(timm.create_model, model_name="mobilevitv2_050", num_classes=5), input_size=64)
+    with pytest.raises(ValueError, match=r"shape \(1, 64, 4, 16\) holds the cells of a map in another order, no map"):
+        grad_cam(classifier, torch.rand(1, 3, 64, 64), 0, layer="stages.2.1.transformer.0")
+    found = grad_cam(classifier, torch.rand(1, 3, 64, 64), 0, layer="stages.2", upsample=False)
+    assert found.shape == (1, 1, 8, 8)

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 
 import numpy as np
 import pytest
@@ -207,7 +208,8 @@ def test_a_constant_map_has_no_coherence(value):
     (MAPS, REGION[:, 0], ValueError, r"a region must be \(N, 1, H, W\), .* got \(5, 6, 7\)"),
     (MAPS, REGION.float(), TypeError, "a region must be bool, true inside, got torch.float32"),
     (MAPS, REGION[:3], ValueError, r"must have the maps' shape \(5, 1, 6, 7\), got \(3, 1, 6, 7\)"),
-    (MAPS[..., :3, :3], REGION, ValueError, "upsample"),
+    (MAPS[:, :, :0], REGION, ValueError, r"at least one place, got \(5, 1, 0, 7\)"),
+    (MAPS[..., :3, :3], REGION, ValueError, r"; relevance.upsample\(\) brings maps to the resolution of the image$"),
 ])
 def test_maps_and_regions_that_do_not_fit(function, maps, region, error, says):
     with pytest.raises(error, match=says):
@@ -215,10 +217,13 @@ def test_maps_and_regions_that_do_not_fit(function, maps, region, error, says):
 
 
 def test_bad_input_of_one_argument():
-    with pytest.raises(TypeError, match=r"bool, true inside, got torch.uint8"):
+    with pytest.raises(TypeError, match=r"^a region must be bool, true inside, got torch.uint8; compare codes or "
+                                        r"shares first, such as `share > 0.5`$"):
         area(REGION.to(torch.uint8))
-    with pytest.raises(ValueError, match=r"got \(5, 6, 7\)"):
-        area(REGION[:, 0])
+    for region in (REGION[:, 0], REGION[:, :, 0], REGION.expand(5, 3, 6, 7), REGION[:, :, :0], REGION[..., :0]):
+        with pytest.raises(ValueError, match=re.escape("a region must be (N, 1, H, W), one channel with at least one "
+                                                       f"place, got {tuple(region.shape)}")):
+            area(region)
     with pytest.raises(ValueError, match=r"got \(6, 7\)"):
         moran(MAPS[0, 0])
 

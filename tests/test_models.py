@@ -1,12 +1,14 @@
 """The classifier: images in [0, 1] to logits, its classes and its layer for maps."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 from networks import Tiny, images, seeded
 from torch import nn
 
-from contrastlib import contrast, models
+from contrastlib import models
 from contrastlib.attribution import grad_cam
 from contrastlib.data import photographs
 from contrastlib.models import Classifier, UnknownNameError
@@ -126,30 +128,11 @@ def test_whoever_asks_first_hears_the_same(wrap, ask):
         ask(Classifier(Returns(wrap).eval(), input_size=8), images())
 
 
-def test_one_logit_is_refused_with_what_would_be_right():
-    one = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 1)).eval()
-    x = images(dtype=torch.float32)
-    with pytest.raises(ValueError, match=r"returned one logit, .* torch.cat\(\[y, torch.zeros_like\(y\)\], 1\)"):
-        Classifier(one, input_size=8)(x)
-
-    class Both(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.one = one
-
-        def forward(self, x):
-            y = self.one(x)
-            return torch.cat([y, torch.zeros_like(y)], 1)
-
-    two = Classifier(Both().eval(), input_size=8, mean=0, std=1, class_names=("yes", "no"))
-    torch.testing.assert_close(two(x).softmax(-1)[:, :1], one(x).sigmoid())
-    torch.testing.assert_close(contrast.weighted(two(x), torch.zeros(3, dtype=torch.long)), one(x)[:, 0])
-
-
+@pytest.mark.parametrize("behind", [[], [nn.Flatten(0, 0), nn.Unflatten(1, (6, 1)), nn.Flatten()]])
 @pytest.mark.parametrize("last", [nn.Softmax(-1), nn.Sigmoid()])
-def test_probabilities_are_no_logits(last):
+def test_probabilities_are_no_logits(last, behind):
     logits, x = seeded(Tiny), images(dtype=torch.float32)
-    ends = Classifier(nn.Sequential(logits, last).eval(), input_size=8)
+    ends = Classifier(nn.Sequential(logits, last, *behind).eval(), input_size=8)
     word = type(last).__name__.lower()
     for ask in (lambda: ends(x), lambda: ends.top(x, 1), lambda: grad_cam(ends, x, 0, layer="0.last"), ends.layers):
         with pytest.raises(ValueError, match=f"ends in {word}: it returned probabilities, not logits"):
@@ -172,7 +155,11 @@ def test_networks_for_other_than_rgb_are_refused_by_their_channels(channels):
 
 
 def test_mean_and_std_keep_the_digits_of_a_double_network():
-    assert Classifier(Tiny().double()).mean.flatten().tolist() == [0.485, 0.456, 0.406]
+    single = Classifier(Tiny())
+    for double in (Classifier(Tiny().double()), copy.deepcopy(single).double(), single.half().to(torch.double)):
+        assert double.mean.flatten().tolist() == [0.485, 0.456, 0.406]
+        assert double.std.flatten().tolist() == [0.229, 0.224, 0.225]
+    assert torch.equal(single.float().mean.flatten(), torch.tensor([0.485, 0.456, 0.406]))
 
 
 def test_a_wrong_number_of_class_names_is_found():
@@ -227,6 +214,10 @@ def test_names_by_index_go_by_their_indices():
             Classifier(Tiny(2), class_names=names)
     with pytest.raises(TypeError, match="one name per logit, got 'oak'"):
         models.load("birds_vgg", class_names="oak")
+    for unordered in ({"oak", "ash"}, frozenset({"oak"}), b"oak"):
+        with pytest.raises(TypeError, match="one name per logit, got"):
+            Classifier(Tiny(2), class_names=unordered)
+    assert Classifier(Tiny(2), class_names={"oak": 1, "ash": 2}.keys()).class_names == ("oak", "ash")
 
 
 def test_classes_without_names():
@@ -330,6 +321,17 @@ def test_the_embedded_network_sees_what_it_should(lite0):
     for name, top in zip(SEEN, lite0.top(batch, k=3)):
         seen = {label: round(p, 2) for _, label, p in top[: len(SEEN[name])]}
         assert seen == pytest.approx(SEEN[name], abs=0.011), name
+
+
+@pytest.mark.parametrize(("name", "side"), [
+    ("tf_efficientnet_lite1", 240), ("tf_efficientnet_lite2", 260)])
+def test_its_larger_relatives_see_it_too(name, side):
+    network = models.load(name)
+    assert network.input_size == (side, side)
+    assert network.mean.unique().tolist() == network.std.unique().tolist() == [0.5]
+    cat, cup = (network.prepare(photographs.load(photograph).image) for photograph in ("chelsea", "coffee"))
+    assert network.top(cat)[0][0][1] in SEEN["chelsea"]
+    assert network.top(cup)[0][0][1] == "espresso"
 
 
 def test_the_embedded_network_knows_where_it_comes_from(lite0):

@@ -34,7 +34,8 @@ def test_every_pin_is_exact_and_given_once():
     assert len(names) == len(set(names))
 
 
-@pytest.mark.parametrize("requirement", [*PROJECT["dependencies"], *EXTRAS["photographs"], *EXTRAS["explore"]])
+@pytest.mark.parametrize("requirement", [*PROJECT["dependencies"], *EXTRAS["photographs"], *EXTRAS["networks"],
+                                         *EXTRAS["explore"]])
 def test_what_a_user_needs_is_pinned_for_the_book(requirement):
     pins = {name_of(pin): pin.split("==")[1] for pin in EXTRAS["dev"]}
     packaging = pytest.importorskip("packaging.requirements")

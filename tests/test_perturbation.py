@@ -240,6 +240,13 @@ def test_parameters_are_left_as_they_were_when_it_fails(fails_at):
     assert state(classifier) == before
 
 
+@pytest.mark.parametrize("epsilon", [1e-6, 1.0])
+def test_the_least_and_the_largest_strength(epsilon):
+    x = torch.tensor([0.75, 0.25, 0.5], dtype=torch.float64)[:, None, None].expand(1, 3, 2, 2)
+    moved = gradient_sign(as_it_is(Linear(ROWS)), x, torch.tensor([0]), contrast.original, epsilon=epsilon, steps=1)
+    assert moved[0, :, 0, 0].tolist() == pytest.approx([min(0.75 + epsilon, 1), max(0.25 - epsilon, 0), 0.5])
+
+
 @pytest.mark.parametrize("epsilon", [0.0, -0.1, 1.5, math.nan, math.inf])
 def test_strengths_that_are_none(epsilon):
     with pytest.raises(ValueError, match=r"epsilon must lie in \(0, 1\]"):
@@ -258,7 +265,7 @@ def test_numbers_of_steps_that_are_none(n):
 
 def test_bad_input():
     classifier, x = tiny(), images()
-    with pytest.raises(ValueError, match="at least one contrast"):
+    with pytest.raises(ValueError, match=r"^gradient_sign_sweep\(\) needs at least one contrast$"):
         gradient_sign_sweep(classifier, x, TARGET, {})
     with pytest.raises(ValueError, match="epsilon"):
         gradient_sign_sweep(classifier, x, TARGET, CONTRASTS, epsilons=())
@@ -266,7 +273,7 @@ def test_bad_input():
         gradient_sign_sweep(classifier, x, TARGET, CONTRASTS, steps=())
     with pytest.raises(ValueError, match=r"\[0, 1\]"):
         gradient_sign(classifier, 2 * x + 1, TARGET, contrast.original, epsilon=0.1, steps=1)
-    with pytest.raises(ValueError, match="one class per image"):
+    with pytest.raises(ValueError, match="one class or one per image"):
         gradient_sign(classifier, x, TARGET[:2], contrast.original, epsilon=0.1, steps=1)
     with pytest.raises(ValueError, match="training mode"):
         gradient_sign(Classifier(seeded(nn.Flatten).train(), input_size=8, mean=0, std=1), x, TARGET,

@@ -48,11 +48,18 @@ def test_blur_is_that_of_the_papers():
 
 @pytest.mark.parametrize(("height", "width", "kernel", "sigma"), [
     (112, 112, 51, 7.5), (56, 56, 25, 3.75), (8, 8, 5, 15 / 28), (112, 150, 51, 7.5), (150, 112, 51, 7.5),
-    (300, 256, 101, 15.0),
+    (101, 120, 47, 15 * 101 / 224), (300, 256, 101, 15.0),
 ])
 def test_blur_goes_with_the_size_of_small_images_and_no_further(height, width, kernel, sigma):
     x = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0)) * torch.linspace(0.2, 1, width)
     torch.testing.assert_close(blur(x), gaussian_blur(x, [kernel, kernel], [sigma, sigma]), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [8, 50, 224])
+def test_blur_leaves_one_colour_as_it_is_and_nothing_leaves_the_range(size):
+    assert blur(torch.ones(1, 3, size, size)).max() <= 1
+    for value in (0.0, 0.3, 1.0):
+        torch.testing.assert_close(blur(torch.full((1, 3, size, size), value)), torch.full((1, 3, size, size), value))
 
 
 def test_the_published_width_is_the_middle_of_the_original_one():
@@ -92,15 +99,27 @@ def test_channel_mean_is_the_mean_behind_the_normalisation_too():
     assert channel_mean(x)[1, 2, 3, 4].item() == pytest.approx(by_hand)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("name", BASELINES)
-def test_a_baseline_is_an_image_that_the_classifier_takes(name):
-    classifier, x = normalising().float(), images(dtype=torch.float32)
+def test_a_baseline_is_an_image_that_the_classifier_takes(name, dtype):
+    classifier, x = normalising().to(dtype), images(dtype=torch.float32)
     before = x.clone()
     instead = BASELINES[name](x, classifier)
     assert instead.shape == x.shape
     assert instead.dtype == x.dtype
     assert torch.equal(x, before)
     assert classifier(keep(x, instead, checkerboard())).isfinite().all()
+
+
+def test_a_name_is_that_of_what_is_put_in_the_place():
+    classifier, x = normalising(), images()
+    instead = {name: normalised(classifier, baseline(x, classifier)) for name, baseline in BASELINES.items()}
+    assert list(instead) == ["blur", "mean colour", "black", "channel mean"]
+    assert (instead["blur"].std((-2, -1)) > 0.01).all()  # what is blurred is left to see, the others are one colour
+    torch.testing.assert_close(instead["mean colour"], 0 * x)
+    torch.testing.assert_close(instead["black"], normalised(classifier, 0 * x))
+    own = normalised(classifier, x).mean((-2, -1), keepdim=True).expand_as(x)
+    torch.testing.assert_close(instead["channel mean"], own)
 
 
 # --- masks -----------------------------------------------------------------------------------------------------------
@@ -146,6 +165,12 @@ def test_a_rank_is_the_number_of_lower_values():
     expected = [[sum(w < v for w in row) for v in row] for row in values.flatten(1).tolist()]
     assert ranks(values).flatten(1).tolist() == expected
     assert ranks(values).dtype == torch.int64
+
+
+def test_ranks_lie_where_the_maps_lie():
+    with torch.device("meta"):
+        found = ranks(ONE)
+    assert torch.equal(found, ranks(ONE))
 
 
 def test_remaining_on_four_pixels():
@@ -252,8 +277,8 @@ def test_maps_that_cannot_be_compared(choose):
         choose(ONE, torch.zeros(1, 1, 2, 2), "positive")
     with pytest.raises(ValueError, match="one shape"):
         choose(torch.zeros(1, 2, 3, 3), torch.zeros(1, 2, 3, 3), "positive")
-    with pytest.raises(ValueError, match="one shape"):
-        choose(torch.zeros(3, 3), torch.zeros(3, 3), "positive")
+    with pytest.raises(ValueError, match=r"^two maps \(N, 1, H, W\) of one shape are compared"):
+        choose(torch.zeros(3, 1, 3), torch.zeros(3, 1, 3), "positive")
     with pytest.raises(ValueError, match="'positive' or 'negative', got 'both'"):
         choose(ONE, TWO, "both")
 

@@ -6,6 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from figure_parts import RUN, clipped, legend_of, lines, saved
+from matplotlib.collections import PathCollection
 from matplotlib.colors import to_hex, to_rgb
 
 from contrastlib import plotting
@@ -93,6 +94,35 @@ def test_logits_without_an_original_have_no_ticks():
     figure = plotting.changes(saved(sign_rows(("weighted",))), reference=saved(papers_signs()))
     assert legend_of(figure)[-1] == "the review, 3 networks, 10 steps"
     assert not [g for g in figure.axes[2].collections if str(g.get_label()).startswith("papers")]
+
+
+def gained(low=0.01):
+    rows = [row | {"difference": row["value"] / 10, "low": low, "high": 9.0} for row in sign_rows()]
+    return saved([*rows, *(row | OTHER | {"low": -9.0} for row in rows)])
+
+
+def test_gains_stand_by_network_and_are_hollow_where_zero_is_in_the_interval():
+    figure = plotting.gains(gained(), of=("weighted", "max"), epsilon=0.001, steps=2)
+    names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert names == ["birds_vgg, n = 100", "birds_vit, n = 100"]
+    assert [ax.get_title() for ax in figure.axes] == ["gain of probability pₜ", "gain of accuracy", "gain of logit yₜ"]
+    dots = [one for one in figure.axes[0].collections if isinstance(one, PathCollection) and len(one.get_offsets())]
+    found = {(to_hex(one.get_edgecolor()[0]), to_hex(one.get_facecolor()[0])): one.get_offsets()[0].tolist()
+             for one in dots}
+    for contrast, aside in (("weighted", -0.22), ("max", 0.22)):
+        colour = plotting.CONTRAST_COLOURS[contrast]
+        gain = 0.2 * STRENGTH[contrast] * 0.75 / 3 / 10
+        assert found[colour, colour] == pytest.approx([gain, aside])
+        assert found[colour, "#ffffff"] == pytest.approx([gain, 1 + aside])
+    assert not clipped(figure)
+
+
+def test_gains_of_the_review_are_those_over_its_original():
+    figure = plotting.gains(gained(), reference=saved(papers_signs()))
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()][2:] == ["net0", "net1", "net2"]
+    (diamonds,) = [one for one in figure.axes[1].collections if len(one.get_offsets()) == 3]
+    assert diamonds.get_offsets()[:, 0].tolist() == pytest.approx([0.2, 0.4, 0.6])  # twice the original's, minus it
+    assert legend_of(figure) == ["mean", "max", "weighted", "the review's"]
 
 
 @pytest.mark.parametrize(("rows", "options", "message"), [

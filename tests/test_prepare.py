@@ -95,6 +95,33 @@ def test_of_a_strip_the_middle_is_kept_without_resizing_it_all(size, turn):
     assert wrapped.prepare(endless).shape == wrapped.prepare(strip).shape
 
 
+def test_a_strip_that_nothing_cuts_is_refused_before_it_fills_the_memory():
+    uncut = classifier(input_size=16, resize=16, crop=False)
+    assert uncut.prepare(Image.new("RGB", (160, 10))).shape == (1, 3, 16, 256)
+    with pytest.raises(ValueError, match=r"5000 x 1 pixels is more than 16 times as long .* or with resize=\(H, W\)"):
+        uncut.prepare(Image.new("RGB", (1, 5000)))
+    squeezed = classifier(input_size=16, crop=False).prepare(Image.new("RGB", (1, 5000)))
+    assert squeezed.shape == (1, 3, 16, 16)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("form", [
+    lambda a: np.asarray(Image.fromarray(a)),  # may not be written on
+    lambda a: a[::-1][::-1],
+    lambda a: (a / 255).astype(">f4"),
+    lambda a: (a / 255).astype(">f8"),
+])
+def test_any_array_of_numpys_is_read(form):
+    array, wrapped = noise(24, 24), classifier(input_size=16)
+    assert (wrapped.prepare(form(array)) - wrapped.prepare(array)).abs().max() < 0.01
+
+
+@pytest.mark.filterwarnings("ignore:the matrix subclass")
+def test_a_matrix_is_read_as_an_array():
+    grey = noise(24, 24)[..., 0]
+    assert torch.equal(classifier(input_size=16).prepare(np.asmatrix(grey)), classifier(input_size=16).prepare(grey))
+
+
 def test_bicubic_overshoot_stays_in_range():
     edge = torch.zeros(3, 20, 20)
     edge[..., 10:] = 1
@@ -109,6 +136,10 @@ def test_bicubic_overshoot_stays_in_range():
     (np.full((9, 9, 3), 255.0), ValueError, r"the picture must hold numbers in \[0, 1\], they run from 255"),
     (np.full((9, 9, 3), np.nan), ValueError, "NaN"),
     (np.zeros((9, 9, 3), np.int32), ValueError, "uint8 in .* or floats in .*, got torch.int32"),
+    (np.zeros((9, 9, 3), np.longdouble), ValueError, "uint8 in .* or floats in .*, got float"),
+    (np.zeros((9, 9, 3), object), ValueError, "uint8 in .* or floats in .*, got object"),
+    (np.zeros((0, 9, 3), np.uint8), ValueError, "must not be empty, got 0 x 9 pixels"),
+    (torch.zeros(3, 9, 0), ValueError, r"must not be empty, got shape \(3, 9, 0\)"),
     (Image.new("I", (9, 9)), ValueError, "needs 8 or 16 bits a channel, this image has the mode 'I'"),
     (42, TypeError, "a picture must be a file name, .* got int"),
     ([], ValueError, "an empty list"),

@@ -54,6 +54,15 @@ def test_a_carriage_return_is_kept_as_a_line_feed(name, tmp_path):
     path = tmp_path / "rows.csv"
     tables.save(path, [{"model": name, "value": 1}], ["model"], {})
     assert tables.load(path)["model"].tolist() == ["a\nb"]
+    tables.save(path, [{"model": name, "value": 2}], ["model"], {})
+    assert tables.load(path)["value"].tolist() == [2]  # in the place of the first
+
+
+def test_groups_whose_names_read_alike_are_two(tmp_path):
+    path = tmp_path / "rows.csv"
+    for model, images in (("a, b", "c"), ("a", "b, c")):
+        tables.save(path, [{"model": model, "images": images, "value": 1}], ["model", "images"], {})
+    assert sorted(tables.load(path)["model"]) == ["a", "a, b"]
 
 
 SAVING = """

@@ -4,9 +4,12 @@ import itertools
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from scipy.stats import false_discovery_control, norm
 
+from contrastlib import evaluation
 from contrastlib.evaluation import LEVEL, RESAMPLES, bootstrap, percentiles, resampled_counts, standard_error
 
 VALUES = torch.tensor([[1.0, -2.0], [2.0, 0.0], [6.0, 5.0]], dtype=torch.float64)
@@ -28,6 +31,14 @@ def test_standard_error_is_taken_in_double_precision():
     # In float32 a million and a bit has six digits behind which nothing is left.
     values = torch.tensor([[2.0**24], [2.0**24 + 2]])
     assert standard_error(values).item() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("n", [0, 1])
+def test_fewer_than_two_images_have_no_standard_error(n):
+    found = standard_error(VALUES[:n].float())
+    assert found.dtype == torch.float64
+    assert found.shape == (2,)
+    assert found.isnan().all()
 
 
 def test_counts_say_how_often_an_image_is_drawn():
@@ -123,6 +134,18 @@ def test_percentiles_are_those_of_the_level():
     assert LEVEL == 0.95
 
 
+def test_the_default_device_does_not_matter():
+    expected = bootstrap(VALUES)
+    with torch.device("meta"):
+        found = bootstrap(VALUES)
+    assert all(torch.equal(getattr(found, end), getattr(expected, end)) for end in ("value", "low", "high"))
+
+
+def test_a_single_resample_is_a_draw():
+    assert resampled_counts(4, 1).sum().item() == 4
+    assert resampled_counts(1, 1).tolist() == [[1]]
+
+
 def test_bad_input():
     with pytest.raises(ValueError, match="images and resamples, got 0 and 2000"):
         resampled_counts(0)
@@ -132,3 +155,49 @@ def test_bad_input():
         bootstrap(torch.zeros(3))
     with pytest.raises(ValueError, match="counts are for 4 images, there are 3"):
         bootstrap(VALUES, resampled_counts(4, 10))
+
+
+# --- many comparisons ------------------------------------------------------------------------------------------------
+
+
+def compared(p_values, signs=None) -> pd.DataFrame:
+    """Rows whose intervals have these two-sided p-values."""
+    z = norm.isf(np.asarray(p_values) / 2) * (1 if signs is None else np.asarray(signs))
+    return pd.DataFrame({"difference": 0.1 * z, "low": 0.1 * (z - 1.96), "high": 0.1 * (z + 1.96)})
+
+
+def test_holm_by_hand():
+    """0.005 and 0.01 are below 0.05 / 4 and 0.05 / 3; 0.03 is above 0.05 / 2, so 0.04 below 0.05 counts no longer."""
+    found = evaluation.decided(compared([0.03, 0.005, 0.04, 0.01], [1, -1, 1, 1]))
+    assert found["alone"].tolist() == [1, -1, 1, 1]
+    assert found["Holm"].tolist() == [0, -1, 0, 1]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_benjamini_and_yekutieli_as_scipy_has_it(seed):
+    p = np.random.default_rng(seed).beta(0.2, 3, 60)
+    found = evaluation.decided(compared(p))["Benjamini-Yekutieli"]
+    expected = false_discovery_control(p, method="by") <= 0.05
+    assert found.astype(bool).tolist() == expected.tolist()
+    assert 5 < expected.sum() < 55
+
+
+def test_each_count_is_stricter_than_the_one_before():
+    found = evaluation.decided(compared(np.random.default_rng(0).beta(0.3, 3, 200))).ne(0).sum()
+    assert found["alone"] > found["Benjamini-Yekutieli"] > found["Holm"] > 0
+
+
+def test_what_is_no_comparison_is_not_counted():
+    rows = pd.concat([compared([0.001, 0.04]), pd.DataFrame({"difference": [np.nan], "low": [np.nan]})],
+                     ignore_index=True)
+    found = evaluation.decided(rows)
+    assert list(found.index) == [0, 1]
+    assert found["Holm"].tolist() == [1, 1]
+    with pytest.raises(ValueError, match="no row has a difference"):
+        evaluation.decided(rows.tail(1))
+
+
+def test_images_that_all_agree():
+    """Differences of nothing are undecided; the same difference on every image is as decided as can be."""
+    found = evaluation.decided(pd.DataFrame({"difference": [0.0, 0.2], "low": [0.0, 0.2], "high": [0.0, 0.2]}))
+    assert found.to_numpy().tolist() == [[0, 0, 0], [1, 1, 1]]

@@ -16,7 +16,7 @@ from contrastlib.attribution.attention import (
     attentions,
     through_layers,
 )
-from contrastlib.attribution.base import Attribution, BaseAttribution, Target, at_input, at_layer
+from contrastlib.attribution.base import Attribution, BaseAttribution, at_input, at_layer
 from contrastlib.attribution.cam import (
     METHODS,
     grad_cam,
@@ -36,6 +36,7 @@ from contrastlib.attribution.full_grad import (
     Recording,
     full_grad,
 )
+from contrastlib.contrast import Target
 
 __all__ = ["METHODS", "AttentionAttribution", "AttentionRelevance", "AttentionRollout", "Attentions", "Attribution",
            "BaseAttribution", "Bias", "ClassMaps", "FullGrad", "FullGradTerms", "IncompleteError", "IncompleteWarning",

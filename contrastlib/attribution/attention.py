@@ -9,16 +9,19 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from contrastlib.attribution.base import BaseAttribution, Place, Target, as_target, at_least_float32, follow, forward
-from contrastlib.contrast import Contrast, original
+from contrastlib.attribution.base import BaseAttribution, Place, as_target, follow, forward
+from contrastlib.contrast import Contrast, Target, original
 from contrastlib.models import Classifier, Layout
+from contrastlib.relevance import at_least_float32
 
 
 @dataclass(frozen=True, eq=False)
@@ -258,7 +261,8 @@ def attentions(classifier: Classifier, images: Tensor, target: Target, contrast:
 
     Read are ``torch.nn.functional.scaled_dot_product_attention``, which timm's transformers use, and the
     self-attention of ``torch.nn.MultiheadAttention``, which torchvision's use. The layers are those that ran, in
-    their order; all must be attention between the same tokens. No graph is built before the first of them.
+    their order; all must be attention between the same tokens, and from one to the next every token goes its own way.
+    No graph is built before the first of them.
 
     Args:
         classifier: images in [0, 1] to logits.
@@ -271,19 +275,25 @@ def attentions(classifier: Classifier, images: Tensor, target: Target, contrast:
 
     Raises:
         ValueError: there is no attention, or none that can be read or chained (within windows, between other tokens,
-            causal); says what was found and what works instead. Or images, target or contrast do not fit.
+            side by side, with something else that mixes tokens in between, causal); says what was found and what works
+            instead. Or images, target or contrast do not fit.
         TypeError: the target is not made of integers.
         RuntimeError: the logits do not depend on the attention through anything differentiable.
     """
-    classes = as_target(target, images)
     with torch.inference_mode(False), torch.enable_grad():
-        logits, read = _forward(classifier, images)
+        classes = as_target(target, images)
+        logits, reader = _forward(classifier, images)
+        read = reader.probabilities
         layout = _layout(classifier, images, read)
         gradients = _gradients(contrast(logits, classes), read)
+        chained = _CHAINED.setdefault(classifier.model, set())
+        if images.shape[1:] not in chained:
+            _check_chain(classifier, images[:1])
+            chained.add(images.shape[1:])
         moved = gradients[-1]
         if not moved.any():  # the logits may depend on what does not move the score: a probability is 1 in float32
             logits, again = _forward(classifier, images)
-            moved = _gradients(logits.sum(-1), again)[-1]
+            moved = _gradients(logits.sum(-1), again.probabilities)[-1]
     # The queries that nothing reads have gradient zero exactly, in every image.
     tokens = (moved != 0).any(-1).flatten(0, 1).any(0).nonzero().flatten().tolist()
     if not tokens:
@@ -292,10 +302,10 @@ def attentions(classifier: Classifier, images: Tensor, target: Target, contrast:
     return Attentions(probabilities, gradients, layout.grid, layout.prefix, tuple(tokens), logits.detach())
 
 
-def _forward(classifier: Classifier, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """Logits (N, C), and the attention probabilities they depend on, the first as a leaf."""
+def _forward(classifier: Classifier, images: Tensor, *, steps: bool = False) -> tuple[Tensor, "_Reader"]:
+    """Logits (N, C), and what has read the attention they depend on, the first as a leaf."""
     with follow(classifier.model) as running, ExitStack() as undo:
-        reader = _Reader(running)
+        reader = _Reader(running, steps)
         for module in classifier.model.modules():  # timm's modules that were told to compute attention themselves
             if vars(module).get("fused_attn") is False:
                 vars(module)["fused_attn"] = True
@@ -308,7 +318,7 @@ def _forward(classifier: Classifier, images: Tensor) -> tuple[Tensor, list[Tenso
     if left_out:
         raise ValueError(f"the attention of {', '.join(left_out)} is computed step by step and cannot be read, and "
                          f"without it the others do not make a map; {_instead(classifier)}")
-    return at_least_float32(logits), reader.probabilities
+    return at_least_float32(logits), reader
 
 
 def _gradients(score: Tensor, read: list[Tensor]) -> tuple[Tensor, ...]:
@@ -318,14 +328,20 @@ def _gradients(score: Tensor, read: list[Tensor]) -> tuple[Tensor, ...]:
     return torch.autograd.grad(score.sum(), read, materialize_grads=True)
 
 
+# Networks whose layers of attention follow each other token by token, with the shapes of images where that was seen.
+_CHAINED: WeakKeyDictionary[nn.Module, set[torch.Size]] = WeakKeyDictionary()
+_BETWEEN = ("softmax", "log_softmax", "matmul", "bmm", "baddbmm", "einsum")  # what makes a matrix between tokens
+
+
 class _Reader(TorchFunctionMode):
     """While it is active, attention is computed step by step and its probabilities (N, heads, L, L) are kept."""
 
-    def __init__(self, running: list[str]) -> None:
+    def __init__(self, running: list[str], keep_steps: bool) -> None:
         super().__init__()
-        self.running = running
+        self.running, self.keep_steps = running, keep_steps
         self.probabilities: list[Tensor] = []
-        self.left_out: dict[str, int] = {}  # modules with a softmax between so many tokens of their own
+        self.steps: list[tuple[str, Tensor, Tensor]] = []  # of each: the module, what its middle token gets, and output
+        self.left_out: dict[str, int] = {}  # modules with a matrix between so many tokens of their own
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is functional.scaled_dot_product_attention:
@@ -335,9 +351,12 @@ class _Reader(TorchFunctionMode):
             _refuse(unusual)
             return multi_head(given, self._attend)
         output = func(*args, **(kwargs or {}))
-        if getattr(func, "__name__", "") == "softmax" and output.ndim > 2 and output.shape[-1] == output.shape[-2]:
-            self.left_out[(self.running or [""])[-1] or "the network itself"] = output.shape[-1]
+        if getattr(func, "__name__", "").strip("_") in _BETWEEN and output.ndim > 2 and len({*output.shape[-2:]}) == 1:
+            self.left_out[self._here()] = output.shape[-1]
         return output
+
+    def _here(self) -> str:
+        return (self.running or [""])[-1] or "the network itself"
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, scale: float, mask: Tensor | None = None,
                 ) -> tuple[Tensor, Tensor]:
@@ -350,8 +369,12 @@ class _Reader(TorchFunctionMode):
             if not probabilities.requires_grad:  # the first, before which nothing is recorded
                 probabilities = probabilities.detach().requires_grad_()
                 torch.set_grad_enabled(True)  # the caller's no_grad() context puts the mode back
+            output = probabilities @ v
             self.probabilities.append(probabilities)
-            return (probabilities @ v).to(query.dtype), probabilities
+            if self.keep_steps:
+                token = torch.stack([t.select(-2, t.shape[-2] // 2).sum() for t in (q, k, v)]).sum()
+                self.steps.append((self._here(), token, output))
+            return output.to(query.dtype), probabilities
 
     def _scaled_dot_product(self, query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None,
                             dropout_p: float = 0.0, is_causal: bool = False, *, scale: float | None = None,
@@ -411,6 +434,25 @@ def _layout(classifier: Classifier, images: Tensor, read: list[Tensor]) -> Layou
     if any(problems):
         raise ValueError(f"{next(filter(None, problems))}; {_instead(classifier)}")
     return classifier.read_as((len(images), lengths[0], 1), (images.shape[-2], images.shape[-1]))
+
+
+def _check_chain(classifier: Classifier, image: Tensor) -> None:
+    """Refuse layers of which one does not follow the other token by token: no product of theirs would be the map."""
+    logits, reader = _forward(classifier, image, steps=True)
+    found = torch.autograd.grad(logits.sum(), [output for *_, output in reader.steps], allow_unused=True,
+                                retain_graph=True)
+    used = [step for step, gradient in zip(reader.steps, found) if gradient is not None]
+    for (name, _, given), (after, token, _) in pairwise(used):
+        moved = None
+        if token.requires_grad:
+            (moved,) = torch.autograd.grad(token, given, retain_graph=True, allow_unused=True)
+        if moved is None:
+            problem = f"the attention of {after} does not follow that of {name}, it runs beside it"
+        elif moved.index_fill(-2, torch.tensor(moved.shape[-2] // 2, device=moved.device), 0).any():
+            problem = f"between the attention of {name} and that of {after} something else mixes the tokens"
+        else:
+            continue
+        raise ValueError(f"{problem}, so that their matrices cannot be chained; {_instead(classifier)}")
 
 
 def _problem(shape: tuple[int, ...], n: int) -> str:

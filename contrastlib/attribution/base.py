@@ -1,22 +1,24 @@
 """What all attributions share: how they are called, and one forward pass cut at a layer."""
 
 import functools
+import sys
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from contrastlib import contrast as contrasts
 from contrastlib import relevance
-from contrastlib.attribution.class_maps import ClassMaps, Combine, class_maps
-from contrastlib.contrast import Contrast, original
-from contrastlib.models import Classifier, resolve
+from contrastlib.attribution.class_maps import ClassMaps, Combine, class_maps, movable
+from contrastlib.contrast import Contrast, Target, original
+from contrastlib.models import Classifier, NoMapError, resolve
+from contrastlib.relevance import at_least_float32
 
-Target = int | Sequence[int] | Tensor
 Place = str | nn.Module | None
 
 _ROUNDING = 1e-4  # of the terms: on 19 networks maps were above 2e-3, and where a norm undoes them below 1e-5
@@ -62,6 +64,8 @@ class BaseAttribution(ABC):
         self._check_layer(layer)
         with torch.inference_mode(False), torch.enable_grad():
             maps = self._maps(classifier, images, as_target(target, images), contrast, layer)
+            if not maps.isfinite().all():
+                raise ValueError(f"a map of {self.name} is not finite: the gradient has NaN or infinite values")
             return relevance.upsample(maps, size_of(images)) if upsample else maps
 
     @abstractmethod
@@ -86,6 +90,11 @@ class Attribution(BaseAttribution):
         self.name = getattr(combine, "__name__", "attribution")
         functools.update_wrapper(self, combine)
 
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        """Pickled as functions are, by its name: what bears that is no longer the rule."""
+        named = getattr(sys.modules.get(self.combine.__module__), self.name, None)
+        return self.name if named is self else (type(self), (self.combine, self.reads))
+
     def class_maps(self, classifier: Classifier, images: Tensor, classes: Sequence[int] | Tensor | None = None, *,
                    layer: str | nn.Module | None = None) -> ClassMaps:
         """Explain the logits of K classes of each image at once.
@@ -108,9 +117,9 @@ class Attribution(BaseAttribution):
         check_images(images)
         with torch.inference_mode(False), torch.enable_grad():
             logits, point = self._run(classifier, images, layer)
-            if point.name:
-                likely = logits.amax(-1).sum()  # a logit that something depends on, if any does
-                self._check_point(classifier, point, torch.autograd.grad(likely, point.leaf, retain_graph=True)[0])
+            if point.name or not logits.requires_grad:
+                likely = movable(logits).abs().amax(-1).sum()  # a logit that something depends on, if any does
+                self._check_point(classifier, point, _gradient(likely, point, again=True))
             return class_maps(logits, point.leaf, as_classes(classes, logits), self.combine)
 
     def cancels(self, activation: Tensor, gradient: Tensor) -> bool:
@@ -146,7 +155,7 @@ class Attribution(BaseAttribution):
 
     def _maps(self, classifier: Classifier, images: Tensor, target: Tensor, contrast: Contrast, layer: Place) -> Tensor:
         logits, point = self._run(classifier, images, layer)
-        (gradient,) = torch.autograd.grad(contrast(logits, target).sum(), point.leaf)
+        gradient = _gradient(contrast(logits, target).sum(), point)
         self._check_point(classifier, point, gradient)
         return self.combine(at_least_float32(point.leaf.detach()), at_least_float32(gradient))
 
@@ -156,9 +165,6 @@ class Attribution(BaseAttribution):
         else:
             point = Point(images.detach().clone().requires_grad_())
             logits = classifier(point.leaf)
-        if not logits.requires_grad:
-            read = f"layer '{point.name}'" if point.name else "the images"
-            raise RuntimeError(f"the logits do not depend on {read} through anything differentiable")
         return at_least_float32(logits), point
 
 
@@ -190,6 +196,17 @@ class Point:
     leaf: Tensor
     name: str = ""
     prefix: int = 0
+
+
+def _gradient(score: Tensor, point: Point, *, again: bool = False) -> Tensor:
+    """Of a score with respect to what was found at a point."""
+    found = None
+    if score.requires_grad:
+        (found,) = torch.autograd.grad(score, point.leaf, allow_unused=True, retain_graph=again)
+    if found is None:
+        read = f"layer '{point.name}'" if point.name else "the images"
+        raise RuntimeError(f"the logits do not depend on {read} through anything differentiable")
+    return found
 
 
 def _refuse_unread(classifier: Classifier, point: Point) -> None:
@@ -244,10 +261,8 @@ def cut(classifier: Classifier, images: Tensor, layer: Place) -> tuple[Tensor, P
         given, others = _tensor_of(output, name, len(images))
         asking = True
         try:
-            layout = classifier.read_as(given.shape, size_of(images))
-            if not classifier.batch_first(name, size_of(images)):
-                raise ValueError("its second axis is that of the images, so it is no map; name the block around it")
-        except ValueError as error:
+            layout = classifier.read_as(given.shape, size_of(images), name)
+        except NoMapError as error:
             raise ValueError(f"layer '{name}': {error}") from None
         asking = False
         maps = layout.to_map(given.detach())
@@ -321,11 +336,6 @@ def size_of(maps: Tensor) -> tuple[int, int]:
     return maps.shape[-2], maps.shape[-1]
 
 
-def at_least_float32(tensor: Tensor) -> Tensor:
-    """Half precision is raised to float32, anything finer is kept: maps are sums of many small terms."""
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
-
-
 def forward(classifier: Classifier, images: Tensor) -> Tensor:
     """The logits of images whose own graph, if they have one, does not matter."""
     check_images(images)
@@ -345,10 +355,7 @@ def check_images(images: Tensor) -> None:
 def as_target(target: Target, images: Tensor) -> Tensor:
     """The target classes of a batch as (N,) int64: one class for all images, or one per image."""
     check_images(images)
-    n, classes = len(images), _as_integers(target, "target").to(images.device)
-    if classes.ndim and classes.shape != (n,):
-        raise ValueError(f"target must be one class or one per image, shape ({n},), got shape {tuple(classes.shape)}")
-    return classes.expand(n).contiguous()
+    return contrasts.as_targets(target, images)
 
 
 def as_classes(classes: Sequence[int] | Tensor | None, logits: Tensor) -> Tensor:
@@ -356,19 +363,9 @@ def as_classes(classes: Sequence[int] | Tensor | None, logits: Tensor) -> Tensor
     n, c = logits.shape
     if classes is None:
         return torch.arange(c, device=logits.device).expand(n, -1)
-    chosen = _as_integers(classes, "classes").to(logits.device)
+    chosen = contrasts.as_integers(classes, "classes").to(logits.device)
     if chosen.ndim not in (1, 2) or (chosen.ndim == 2 and len(chosen) != n):
         raise ValueError(f"classes must be (K,) or ({n}, K), got shape {tuple(chosen.shape)}")
     if not chosen.numel() or chosen.min() < 0 or chosen.max() >= c:
         raise ValueError(f"classes must be at least one of those in [0, {c}), got {chosen.unique().tolist()}")
     return chosen.expand(n, -1)
-
-
-def _as_integers(values: Target, what: str) -> Tensor:
-    if values is None:
-        raise TypeError(f"{what} must be class indices (integers), got None")
-    tensor = torch.as_tensor(values)
-    if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
-        raise TypeError(f"{what} must be class indices (integers), got {tensor.dtype}")
-    tensor = tensor.long()
-    return tensor.clone() if tensor.is_inference() else tensor  # autograd keeps no inference tensors

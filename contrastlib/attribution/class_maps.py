@@ -9,15 +9,18 @@ from torch import Tensor
 from torch.autograd.graph import GradientEdge, Node
 
 from contrastlib import contrast as contrasts
-from contrastlib.contrast import Contrast
+from contrastlib.contrast import Contrast, Target
+from contrastlib.relevance import at_least_float32
 
 Combine = Callable[[Tensor, Tensor], Tensor]
+_Transposed = tuple[Tensor, Tensor]  # the Jacobian of the pixels (h w, N, C), and the pixels (N, h w) of one row
 
 _LOG = logging.getLogger(__name__)
 
 # Bytes of the rows of gradients that are alive at once. On a CPU they should fit the cache: chunks of 8 MB were
 # measured two to three times faster than chunks of 200 MB.
 _ON_CPU, _ELSEWHERE = 8 * 2**20, 128 * 2**20
+_ROUNDING = 1e-3  # of the largest pixel: how far the Jacobian may be from what it is of
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,8 @@ class ClassMaps:
     """Relevance maps of K classes, each for its own logit.
 
     Attributes:
-        maps: (N, K, h, w), signed, in logits, at the resolution of the layer.
+        maps: (N, K, h, w), signed, in logits, at the resolution of the layer; zero for a class that cannot occur, whose
+            logit of minus infinity nothing moves.
         classes: (N, K) int64, which class each map explains.
         logits: (N, C) of all classes.
     """
@@ -34,14 +38,14 @@ class ClassMaps:
     classes: Tensor
     logits: Tensor
 
-    def combine(self, contrast: Contrast, target: Tensor | int, *, normalised: bool = False) -> Tensor:
+    def combine(self, contrast: Contrast, target: Target, *, normalised: bool = False) -> Tensor:
         r"""The map of any contrast, as a weighted sum of class maps.
 
         .. math:: \phi_{\text{contrast}} = \sum_c \frac{\partial\,\text{score}}{\partial y_c} \, \phi^c
 
         Args:
             contrast: which score to explain.
-            target: one class for all images, or (N,) int64.
+            target: as in a call.
             normalised: divide each class's map by its Euclidean norm before weighting, which
                 :cite:t:`eriksson2025reproducibility` propose for predictions with one dominating class. The sum is
                 then no gradient of any score.
@@ -51,11 +55,10 @@ class ClassMaps:
             `normalised` it has no unit.
 
         Raises:
-            ValueError: the contrast gives weight to a class whose map is not here.
+            ValueError: the contrast gives weight to a class whose map is not here, or what it refuses.
+            TypeError: the target is not made of integers.
         """
-        n = len(self.logits)
-        chosen = torch.as_tensor(target, device=self.logits.device)
-        row = contrasts.weights(contrast, self.logits, chosen.expand(n) if chosen.ndim == 0 else chosen)
+        row = contrasts.weights(contrast, self.logits, target)
         here = row.gather(-1, self.classes)
         named = torch.zeros_like(row).scatter_add(-1, self.classes, torch.ones_like(here))
         here = here / named.gather(-1, self.classes)  # the maps of a class that stands there twice share its weight
@@ -67,7 +70,8 @@ class ClassMaps:
         if normalised:
             norm = self.maps.norm(dim=(-2, -1))
             here = here / torch.where(norm > 0, norm, torch.ones_like(norm))
-        return torch.einsum("nk,nkij->nij", here, self.maps).unsqueeze(1)
+        with torch.autocast(here.device.type, enabled=False):
+            return torch.einsum("nk,nkij->nij", here, self.maps).unsqueeze(1)
 
 
 def class_maps(logits: Tensor, point: Tensor, classes: Tensor, combine: Combine) -> ClassMaps:
@@ -89,13 +93,19 @@ def class_maps(logits: Tensor, point: Tensor, classes: Tensor, combine: Combine)
         the class maps.
     """
     # The rule computes in float32 at least, as it does in a call.
-    activation = point.detach().float() if point.dtype in (torch.float16, torch.bfloat16) else point.detach()
-    maps = None
+    activation = at_least_float32(point.detach())
+    maps, every = None, logits.detach()
+    logits = movable(logits)
     if point[0, 0].numel() <= classes.shape[1] and not any("conv" in node.name().lower() for node in _nodes(logits)):
         maps = _transposed(logits, point, activation, classes, combine)
     if maps is None:
         maps = _class_by_class(logits, point, activation, classes, combine)
-    return ClassMaps(maps, classes, logits.detach())
+    return ClassMaps(maps, classes, every)
+
+
+def movable(logits: Tensor) -> Tensor:
+    """Logits with a constant in the place of minus infinity, which marks a class that cannot occur."""
+    return logits.masked_fill(logits == -torch.inf, 0)
 
 
 def _nodes(logits: Tensor) -> dict[Node, list[Node]]:
@@ -132,33 +142,41 @@ def _class_by_class(logits: Tensor, point: Tensor, activation: Tensor, classes: 
 
 
 def _transposed(logits: Tensor, point: Tensor, activation: Tensor, classes: Tensor, combine: Combine) -> Tensor | None:
-    """Maps of the classes, pixel by pixel: one row of the Jacobian of the map with respect to the weights at a time."""
-    row = torch.zeros_like(logits, requires_grad=True)
+    """Maps of the classes, pixel by pixel: one row of the Jacobian of the map with respect to the weights at a time.
+
+    A function of the network's own whose backward pass torch cannot follow would be left out of the Jacobian in
+    silence, so that is multiplied with some weights and compared with their map.
+    """
+    row = torch.linspace(-1, 2, logits.shape[1]).to(logits).repeat(len(logits), 1).requires_grad_()
     try:
-        columns = _behind_pooling(logits, point, activation, row, combine)
-        if columns is None:
-            columns = _anywhere(logits, point, activation, row, combine)
+        columns, pixels = (_behind_pooling(logits, point, activation, row, combine)
+                           or _anywhere(logits, point, activation, row, combine))
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:  # an operation behind the layer cannot be differentiated twice or batched
         _LOG.info("class maps go class by class: %s", error)
         return None
+    off = (torch.einsum("pnc,nc->np", columns.to(pixels), row.detach().to(pixels)) - pixels).abs().max()
+    if not off <= max(_ROUNDING, 8 * torch.finfo(point.dtype).eps) * pixels.abs().max():
+        _LOG.info("class maps go class by class: something behind the layer cannot be differentiated twice")
+        return None
     chosen = columns.gather(-1, classes.expand(len(columns), -1, -1))
     return chosen.permute(1, 2, 0).unflatten(-1, point.shape[-2:])
 
 
-def _anywhere(logits: Tensor, point: Tensor, activation: Tensor, row: Tensor, combine: Combine) -> Tensor:
-    """Every pixel of the map differentiated with respect to the row of weights over classes: (h w, N, C)."""
+def _anywhere(logits: Tensor, point: Tensor, activation: Tensor, row: Tensor, combine: Combine) -> _Transposed:
+    """Every pixel of the map differentiated with respect to the row of weights over classes."""
     (gradient,) = torch.autograd.grad(logits, point, row, create_graph=True)
     pixels = combine(activation, gradient.to(activation.dtype)).flatten(1)
     basis = torch.eye(pixels.shape[1], dtype=pixels.dtype, device=pixels.device)
     return torch.cat([
         torch.autograd.grad(pixels, row, part, retain_graph=True, is_grads_batched=True)[0]
         for part in basis[:, None, :].expand(-1, len(logits), -1).split(_chunk(activation))
-    ])
+    ]), pixels.detach()
 
 
-def _behind_pooling(logits: Tensor, point: Tensor, activation: Tensor, row: Tensor, combine: Combine) -> Tensor | None:
+def _behind_pooling(logits: Tensor, point: Tensor, activation: Tensor, row: Tensor, combine: Combine,
+                    ) -> _Transposed | None:
     """The same as :func:`_anywhere` without a gradient of the layer's full size, where that is possible.
 
     Behind an average over all places the gradient is the same at every place. A rule that adds its channels up, as
@@ -179,7 +197,8 @@ def _behind_pooling(logits: Tensor, point: Tensor, activation: Tensor, row: Tens
                           rtol=1e-4, atol=1e-5 * together.abs().max().item()):
         return None
     tangents = channels.permute(2, 0, 1).reshape(h * w, *pooled.shape).to(pooled.dtype)
-    return torch.autograd.grad(pooled, row, tangents, is_grads_batched=True)[0]
+    pixels = torch.einsum("nk,nkp->np", pooled.detach().reshape(n, k).to(channels), channels)
+    return torch.autograd.grad(pooled, row, tangents, is_grads_batched=True)[0], pixels
 
 
 def _chunk(activation: Tensor) -> int:

@@ -23,10 +23,10 @@ from torch.overrides import TorchFunctionMode
 from contrastlib import contrast as contrasts
 from contrastlib import relevance
 from contrastlib.attribution.attention import given_to_multi_head, multi_head
-from contrastlib.attribution.base import BaseAttribution, Place, Target, as_classes, as_target, follow, forward, size_of
-from contrastlib.attribution.class_maps import ClassMaps
-from contrastlib.contrast import Contrast, original
-from contrastlib.models import Classifier, square_enough
+from contrastlib.attribution.base import BaseAttribution, Place, as_classes, as_target, follow, forward, size_of
+from contrastlib.attribution.class_maps import ClassMaps, movable
+from contrastlib.contrast import Contrast, Target, original
+from contrastlib.models import Classifier, NoMapError, square_enough
 
 Size = tuple[int, int]
 
@@ -276,11 +276,15 @@ class FullGrad(BaseAttribution):
         with torch.inference_mode(False):
             chosen = as_classes(classes, recording.logits)
             for column in chosen.unbind(1):
-                terms = recording.terms(column, original, again=True)
+                terms = recording.terms(column, _logit, again=True)
                 message = message or terms.incomplete(_WARN)
                 maps.append(terms.map(size))
         _warn(message, stacklevel=3)
         return ClassMaps(torch.cat(maps, dim=1), chosen, recording.logits.detach())
+
+
+def _logit(logits: Tensor, target: Tensor) -> Tensor:
+    return original(movable(logits), target)
 
 
 def _warn(message: str, stacklevel: int) -> None:
@@ -306,11 +310,12 @@ class Recording:
         if not self.logits.requires_grad:
             raise RuntimeError("the logits do not depend on the images through anything differentiable")
         if not self._watcher.biases:
-            raise ValueError(f"{classifier.name} has no bias, so its map is gradient x input; call gradient_x_input")
+            raise ValueError(f"{classifier.name} adds no bias that this thread can see; without one its "
+                             "map is gradient x input: call gradient_x_input")
         for bias in self._watcher.biases:
             if bias.shape[:1] == bias.shape[1:2] and not classifier.batch_first(bias.name, size_of(images)):
                 raise ValueError(f"layer '{bias.name}' has as many tokens along its first axis as images along its "
-                                 f"second, {len(images)}, and they cannot be told apart; explain fewer images at once")
+                                  f"second, {len(images)}, and they cannot be told apart; explain fewer images at once")
         self._read_as = classifier.read_as
 
     def back(self, target: Target, contrast: Contrast, reduce: Reduce = Bias.by_place, *, again: bool = False,
@@ -362,7 +367,7 @@ class Recording:
                 bias.axis == 1 or (bias.axis == -1 and square_enough(size_of(places), size))):
             return places.unsqueeze(1), None
         if len(places) == n and places.ndim == 2 and bias.axis == -1:
-            with suppress(ValueError):  # no tokens on a grid
+            with suppress(NoMapError):  # no tokens on a grid
                 layout = self._read_as(bias.shape, size)
                 patches = places[:, layout.prefix:].unflatten(1, layout.grid).unsqueeze(1)
                 return patches, places[:, :layout.prefix].sum(1, dtype=torch.float64) if layout.prefix else None

@@ -305,13 +305,14 @@ def _numbered(path: Path, unique: str = "") -> dict[int, _Line]:
         lines = path.read_text(encoding="utf8").split("\n")
     except FileNotFoundError:
         raise DataNotFoundError(f"the data set is not whole: there is no {path}") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is no text file: {error}") from error
+    except (UnicodeDecodeError, OSError) as error:
+        raise DataError(f"{path} is no text file that can be read: {error}") from error
     found: dict[int, _Line] = {}
     seen: dict[str, int] = {}
     for line in (_Line(path, i, text.strip()) for i, text in enumerate(lines, 1) if text.strip()):
         number, _, text = line.text.partition(" ")
-        line.check(number.isdecimal() and text != "", f"expected a number, a space and a value, got {line.text!r}")
+        right = number.isdecimal() and len(number) < 20 and text != ""
+        line.check(right, f"expected a number, a space and a value, got {line.text!r}")
         for name in (f"the number {int(number)}", f"the {unique} {text.strip()}")[: 2 if unique else 1]:
             line.check(seen.setdefault(name, line.line) == line.line, f"{name} stands already in line {seen[name]}")
         found[int(number)] = line._replace(text=text.strip())

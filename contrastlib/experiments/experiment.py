@@ -29,12 +29,16 @@ class Setting:
             for in the folder that ``CONTRASTLIB_DATA`` names.
         crop: whether images keep their aspect and lose their edges; None for what the weights state.
         input_size: side of the network's input in pixels; None for what the weights state.
+        mean: what is subtracted from all channels, in the place of what the weights state.
+        std: what they are divided by.
+        model_args: further arguments of timm's or torchvision's constructor, such as ``pad_type=same``.
         rule: which images, such as ``p2>0.1``; empty for all.
-        limit: at most so many images, spread evenly over those chosen; None for all.
+        limit: at most so many images, of every class its share, spread evenly over those chosen; None for all.
         layers: where maps are read, such as ``("features.27",)``; a layer with ``=grad_cam`` behind it reads that
             method only. Empty for the classifier's default layer.
         normalised: the layers at which normalised class maps are looked at too; they need the maps of all classes.
         targets: ``t1`` for the most probable class, ``t2`` for the second.
+        contrasts: those to take of an experiment that has many; empty for all.
         shard: images that are computed together and written together. Their number decides the rounding in the last
             digits, and so belongs to the setting.
         precision: ``float32``, or ``bfloat16`` for mixed precision.
@@ -55,6 +59,10 @@ class Setting:
     precision: str = "float32"
     compiled: bool = False
     input_size: int | None = None
+    mean: float | None = None
+    std: float | None = None
+    model_args: tuple[str, ...] = ()
+    contrasts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.precision not in ("float32", "bfloat16"):
@@ -62,6 +70,8 @@ class Setting:
         for name, images in (("shard", self.shard), ("limit", self.limit)):
             if images is not None and images < 1:
                 raise ValueError(f"the {name} must be at least 1, got {images}")
+        if wrong := [word for word in self.model_args if "=" not in word]:
+            raise ValueError(f"model_args are written NAME=VALUE, such as pad_type=same; got {wrong[0]!r}")
 
     @property
     def group(self) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from contrastlib import contrast, evaluation, perturbation
 from contrastlib.experiments.experiment import Batch, Experiment, Rows, Setting, Values
 from contrastlib.models import Classifier
+from contrastlib.names import find
 
 CONTRASTS = {
     "original": contrast.original, "mean": contrast.mean, "tempered 2": contrast.tempered(2),
@@ -12,10 +13,13 @@ EPSILONS, STEPS = (3e-3, 1e-3), (1, 2, 10)
 BEFORE = ("before", "", "")
 
 
-def measure(classifier: Classifier, batch: Batch, setting: Setting) -> Values:  # noqa: ARG001 - all take a setting
+def measure(classifier: Classifier, batch: Batch, setting: Setting) -> Values:
     """Accuracy, p_t and y_t of the true label before and after, (n, 3) for each setting of the perturbation."""
+    known = [*CONTRASTS]
+    names = [known[find(name, known, "contrast")] for name in setting.contrasts] or known
     sweep = perturbation.gradient_sign_sweep(
-        classifier, batch.images, batch.labels, CONTRASTS, epsilons=EPSILONS, steps=STEPS)
+        classifier, batch.images, batch.labels, {name: CONTRASTS[name] for name in names}, epsilons=EPSILONS,
+        steps=STEPS)
     logits = {BEFORE: sweep.before} | {tuple(map(str, cells)): after for cells, after in sweep.after.items()}
     return {cells: evaluation.outcome(y, batch.labels) for cells, y in logits.items()}
 

@@ -18,6 +18,9 @@ from typing import Any
 PACKAGE = Path(__file__).parents[1]
 ABOUT = "run.json"
 
+# What reading a file of JSON raises where it holds something else.
+_OTHER = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, OSError, RecursionError)
+
 
 def digest(module: str) -> str:
     """Of the code that a module, such as ``contrastlib.experiments.masking``, runs: 16 hexadecimal digits.
@@ -94,7 +97,11 @@ def of_tables(folder: Path) -> Iterator[dict[str, Any]]:
     the group, and the verdict on whether the code is still the same.
     """
     for path in sorted(folder.glob("*.json")):
-        for group, about in json.loads(path.read_text(encoding="utf8")).items():
+        try:
+            groups = json.loads(path.read_text(encoding="utf8")).items()
+        except _OTHER as error:
+            raise ValueError(f"{path} is damaged: {error}") from error
+        for group, about in groups:
             if isinstance(about, dict) and "module" in about:
                 yield {"commit": "unknown", **about, "table": path.with_suffix(".csv").name, "group": group,
                        "verdict": _verdict(about)}
@@ -105,16 +112,20 @@ def of_run(folder: Path) -> str:
 
     Raises:
         FileNotFoundError: the folder holds no run.
+        ValueError: its record is damaged.
     """
     path = folder / ABOUT
     if not path.is_file():
         raise FileNotFoundError(f"{folder} holds no run: there is no {ABOUT} in it")
-    about = json.loads(path.read_text(encoding="utf8"))["about"]
-    images = int(about["images"].split()[0])
-    shards = -(-images // about["setting"]["shard"])
+    try:
+        about = json.loads(path.read_text(encoding="utf8"))["about"]
+        images = int(about["images"].split()[0])
+        shards = -(-images // about["setting"]["shard"])
+        verdict = _verdict({"module": f"contrastlib.experiments.{about['experiment'].replace('-', '_')}", **about})
+    except _OTHER as error:
+        raise ValueError(f"{path} is damaged, or no record of a run") from error
     done = sum((folder / "shards" / f"{number:06d}.safetensors").is_file() for number in range(shards))
     rows = "rows written" if (folder / "rows.csv").is_file() else "no rows yet"
-    verdict = _verdict({"module": f"contrastlib.experiments.{about['experiment'].replace('-', '_')}", **about})
     return f"{folder}: {done} of {shards} shards of {images} images, {rows}; {verdict}"
 
 

@@ -1,5 +1,6 @@
 """Running an experiment: resumable, on one process or many, ending in a table."""
 
+import ast
 import itertools
 import json
 import os
@@ -32,6 +33,7 @@ class ChangedRunError(ValueError):
     """A folder holds another run, or one of a changed network, data set, setting or code; says what differs."""
 
 
+@torch.inference_mode(False)  # and with gradients, as the attributions have it
 def run(experiment: Experiment, setting: Setting, folder: str | Path, *, classifier: models.Classifier | None = None,
         dataset: data.ImageDataset | None = None, root: str | None = None, device: str | None = None, workers: int = 2,
         tables: Sequence[str | Path] = (), restart: bool = False, accept: bool = False,
@@ -78,7 +80,10 @@ def run(experiment: Experiment, setting: Setting, folder: str | Path, *, classif
 
 def load_classifier(setting: Setting, dataset: data.ImageDataset, device: torch.device) -> models.Classifier:
     """The classifier of a setting, in evaluation mode, frozen, in the memory layout that is quicker."""
-    options = {name: vars(setting)[name] for name in ("crop", "input_size") if vars(setting)[name] is not None}
+    options = {name: vars(setting)[name] for name in ("crop", "input_size", "mean", "std")
+               if vars(setting)[name] is not None}
+    if setting.model_args:
+        options["model_args"] = {name: _value(text) for name, _, text in (a.partition("=") for a in setting.model_args)}
     weights = None if setting.weights == "none" else setting.weights
     if weights is None or Path(weights).suffix:
         options["class_names"] = dataset.class_names
@@ -88,6 +93,14 @@ def load_classifier(setting: Setting, dataset: data.ImageDataset, device: torch.
     classifier = models.load(setting.model, weights=weights, device=device, **options).requires_grad_(False)
     # Depthwise convolutions are two to four times faster so on a CPU, and tensor cores want it on a GPU.
     return classifier.to(memory_format=torch.channels_last)
+
+
+def _value(text: str) -> Any:
+    """What a word of the command line means in Python: a number, True, None, or the word itself."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
 
 
 @dataclass(frozen=True)
@@ -127,7 +140,8 @@ class _Run:
             if not positions:
                 raise ValueError(f"the rule {self.setting.rule} selects none of the {len(predictions)} images")
         limit = min(self.setting.limit or len(positions), len(positions))
-        return [positions[i * len(positions) // limit] for i in range(limit)]
+        by_class = sorted(positions, key=lambda i: self.dataset.labels[i])
+        return sorted(by_class[i * len(positions) // limit] for i in range(limit))
 
     def compute(self, shards: selection.Shards, missing: Sequence[int], mine: Sequence[int]) -> None:
         """This process's share of the missing shards."""
@@ -201,7 +215,7 @@ def _opened(folder: Path, about: dict[str, Any], restart: bool, accept: bool) ->
     here, record = folder / provenance.ABOUT, {"about": about, "key": store.digest(about), "accepted": []}
     if here.exists():
         try:
-            kept = store.read_json(here, "about", "key", "accepted")
+            kept = store.read_json(here, about=dict, key=str, accepted=list)
         except store.DamagedError as error:
             raise ChangedRunError(f"{error}; look what it is, and give another --output") from error
         changed = [] if restart else store.differences(kept["about"], about)

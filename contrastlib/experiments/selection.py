@@ -23,7 +23,7 @@ from torch import Tensor
 from contrastlib import data, store
 from contrastlib.experiments import provenance
 from contrastlib.experiments.experiment import Values
-from contrastlib.models import Classifier
+from contrastlib.models import Classifier, NotFiniteError
 
 _SHARD = 128  # images whose logits are kept in one file
 _COMPARISONS = {">": torch.gt, ">=": torch.ge, "<": torch.lt, "<=": torch.le}
@@ -282,6 +282,8 @@ def predict(classifier: Classifier, dataset: data.ImageDataset, *, batch_size: i
         try:
             found = _logits(classifier, dataset, key, home / key[:40], batch_size, workers, progress)
         except OSError as error:
+            if str(home) not in str(error.filename):  # it is none of the files here, but the network's or the images'
+                raise
             warnings.warn(f"the predictions cannot be kept in {home}: {error}", CacheWarning, stacklevel=2)
             found = _logits(classifier, dataset, key, Path(spare), batch_size, workers, progress)
     if found.problems:
@@ -303,11 +305,14 @@ def _logits(classifier: Classifier, dataset: data.ImageDataset, key: str, folder
     @torch.no_grad()
     def measure(samples: list[data.Sample], _positions: list[int]) -> Values:
         images = torch.stack([sample.image for sample in samples])
-        logits = torch.cat([classifier(part.to(classifier.mean.device)) for part in images.split(batch_size)]).float()
-        for row, sample in zip(logits.cpu(), samples):
-            if not row.isfinite().all():
-                raise ValueError(f"{classifier.name} gives a logit that is not finite for {sample.id}")
-        return {("logits",): logits}
+        logits: list[Tensor] = []
+        for part in images.split(batch_size):
+            try:
+                logits.append(classifier(part.to(classifier.mean.device)).float())
+            except NotFiniteError as error:
+                name = samples[len(logits) * batch_size + error.image].id
+                raise ValueError(f"{classifier.name} gives a logit that is not finite for {name}") from error
+        return {("logits",): torch.cat(logits)}
 
     missing = shards.missing()
     for _ in zip(data.tracked(missing, progress, classifier.name), shards.compute(missing, measure, workers)):

@@ -14,7 +14,6 @@ from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 from zipfile import BadZipFile, ZipFile
 
@@ -181,6 +180,7 @@ def finetunable(name: str, class_names: Sequence[str], *, weights: str | Path | 
         return loaded if loaded.class_names == tuple(class_names) else new_head(loaded, class_names)
 
 
+@torch.inference_mode(False)
 def new_head(classifier: Classifier, classes: int | Sequence[str]) -> Classifier:
     """A network for other classes: all its layers but the last, which is initialised anew.
 
@@ -271,7 +271,7 @@ def light_tensor(images: Tensor, generator: torch.Generator) -> Tensor:
     (N, 3, H, W) in [0, 1]; the generator is on the CPU, so that the draws are the same on every device.
     """
     n, _, h, w = images.shape
-    flip, contrast, brightness = torch.rand(3, n, 1, 1, 1, generator=generator).to(images.device)
+    flip, contrast, brightness = torch.rand(3, n, 1, 1, 1, generator=generator, dtype=torch.float32).to(images.device)
     most = max(1, min(h, w) // 16)
     shifts = torch.randint(0, 2 * most + 1, (2, n), generator=generator)
     padded = nn.functional.pad(torch.where(flip < 0.5, images.flip(3), images), (most,) * 4, mode="replicate")
@@ -459,6 +459,7 @@ class Callback:
         """An epoch is done, measured and kept; the row is that of the record's history."""
 
 
+@torch.inference_mode(False)  # nor is there a loop without gradient around it
 def train(classifier: Classifier, train_set: ImageDataset, test_set: ImageDataset, recipe: Recipe = RECIPES["paper"],
           output: str | Path = "runs", *, validation: float = 0.0, workers: int | None = None, half: bool = False,
           restart: bool = False, callback: Callback | None = None, progress: bool = False) -> dict[str, Any]:
@@ -472,7 +473,8 @@ def train(classifier: Classifier, train_set: ImageDataset, test_set: ImageDatase
     (wang2022why, eriksson2025reproducibility), which keeps the last epoch.
 
     Args:
-        classifier: trained in place; ends with the weights of the best epoch as they are stored, in evaluation mode.
+        classifier: trained in place; ends with the weights of the best epoch as they are stored, in evaluation mode,
+            also where it is interrupted.
         train_set: images to train on.
         test_set: images to measure on; they also choose the best epoch, unless `validation` is given.
         recipe: how to train.
@@ -523,8 +525,11 @@ def train(classifier: Classifier, train_set: ImageDataset, test_set: ImageDatase
             for name in FILES if restart else ():
                 (folder / name).unlink(missing_ok=True)
             run = _Training(classifier, loaders, recipe, _new_record(classifier, splits, recipe), folder, half)
-            run.resume(callback or Callback())
-            run.go_on(callback or Callback(), progress)
+            try:
+                run.resume(callback or Callback())
+                run.go_on(callback or Callback(), progress)
+            finally:
+                classifier.eval()
     except filelock.Timeout:
         raise store.ChangedError(f"another process trains in {folder}: wait, or give another --output") from None
     return store.read_json(folder / RECORD)
@@ -566,13 +571,13 @@ class _Training:
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
             found = store.differences(state["identity"], self.identity)
             kept = {name: state[name] for name in (*self.parts, "history")}
-        except (BadZipFile, UnpicklingError, RuntimeError, ValueError, LookupError, TypeError) as error:
+            for name, part in () if found else self.parts.items():
+                part.load_state_dict(kept[name])
+        except store.DAMAGED as error:
             raise store.DamagedError(f"{path} is damaged, or no checkpoint of a training: {_ADVICE}") from error
         if found:
             raise store.ChangedError(f"{path} is of another training: {'; '.join(found)}. To keep it, {_ADVICE}")
         self.history += kept["history"]
-        for name, part in self.parts.items():
-            part.load_state_dict(kept[name])
         callback.resumed(len(self.history))
         self._keep_best()  # the interruption may have come between the checkpoint and the weights
 

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import operator
 import re
 from collections.abc import Callable, Mapping, Sequence, Sized
 from functools import cache
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from contrastlib import pictures
 from contrastlib.models import Classifier
+from contrastlib.names import as_index
 from contrastlib.plotting import as_picture, colour_of
 
 try:
@@ -81,11 +81,10 @@ def choose(name: str | None, value: Any, choices: Sequence[Any]) -> Any:
     """The value, if it is one of the choices; refuses others by the name of what is chosen."""
     what = "be one of " + ", ".join(choices) if not isinstance(choices, range) else (
         f"lie in [0, {choices.stop})" if choices.step == 1 else f"be a multiple of {choices.step} below {choices.stop}")
-    if isinstance(choices, range) and hasattr(value, "__index__"):
-        value = operator.index(value)  # numpy's and torch's whole numbers too
-    if value not in choices or isinstance(value, float):
+    found = as_index(value) if isinstance(choices, range) else value
+    if found is None or found not in choices:
         raise ChoiceError(f"{name} must {what}, got {value!r}")
-    return value
+    return found
 
 
 class Choice(traitlets.TraitType[Any, Any]):
@@ -170,7 +169,7 @@ def prepared(classifier: Classifier, photograph: Photograph) -> Tensor:
             raise ValueError(f"one photograph is (3, H, W) or (1, 3, H, W), got shape {tuple(photograph.shape)}")
         return photograph.reshape(1, *photograph.shape[-3:])
     if isinstance(photograph, bytes):
-        photograph = pictures.rgb(Image.open(io.BytesIO(photograph)))
+        photograph = pictures.read(photograph)
     return classifier.prepare(photograph).to(classifier.mean.dtype)
 
 

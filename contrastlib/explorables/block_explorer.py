@@ -102,7 +102,7 @@ def blocks(classifier: Classifier, photographs: base.Photographs, *, labels: Seq
         (best,) = classifier.top(image, 2)
         targets = torch.tensor([index for index, _, _ in best], device=image.device)
         with torch.inference_mode(False):
-            frames = _frames(classifier, image.expand(2, -1, -1, -1).clone(), targets, len(names))
+            frames = _frames(classifier, image.expand(2, -1, -1, -1).clone(), targets.clone(), len(names))
         pictures.append(block_picture(image[0], frames, best, title=title, label=label))
     return BlockExplorer(pictures, METHODS, list(names.values()), **choices)
 

@@ -10,7 +10,7 @@ import torch
 import traitlets
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from contrastlib import contrast, plotting
@@ -75,8 +75,8 @@ def picture_of(classifier: Classifier, photograph: base.Photograph, methods: Map
         a picture for :class:`ContrastExplorer`.
 
     Raises:
-        ValueError: there is no method, or what classifier and attribution refuse.
-        FileNotFoundError, PIL.UnidentifiedImageError: the path is no picture.
+        ValueError: there is no method, the file is no picture, or what classifier and attribution refuse.
+        FileNotFoundError: there is no such file.
     """
     image = base.prepared(classifier, photograph)
     chunks = list(torch.arange(classifier.num_classes).split(CHUNK))
@@ -357,9 +357,8 @@ class LiveExplorer(ContrastExplorer):
                     self.target = self.likeliest()
         except Exception as error:  # noqa: BLE001 - a thread has nobody else to tell
             if turn == self._turn:
-                why = "it is no picture that can be read" if isinstance(error, UnidentifiedImageError) else str(error)
                 self.status, self.progress = "", 1.0
-                self.problem = f"{title or 'The photograph'} could not be explained: {why}"
+                self.problem = f"{title or 'The photograph'} could not be explained: {error}"
 
 
 class _StoppedError(Exception):

@@ -26,7 +26,7 @@ CHUNK = 16  # images that are pushed at a time
 FRAME, BUDGET = 160, 130_000  # pixels of a frame's longer side, and characters that all frames may take together
 
 
-def pushing(classifier: Classifier, images: Tensor, targets: Tensor | Sequence[int],
+def pushing(classifier: Classifier, images: Tensor, targets: contrast.Target,
             contrasts: Mapping[str, Contrast] = PUSHES, *, size: float = 0.0003, count: int = 10, shown: int = 0,
             louder: float = 20, **choices: Any) -> "PushingExplorer":
     r"""An explorer of accuracy, :math:`p_t` and :math:`y_t` as images are pushed further and further.
@@ -38,7 +38,7 @@ def pushing(classifier: Classifier, images: Tensor, targets: Tensor | Sequence[i
     Args:
         classifier: in evaluation mode, of two classes at least.
         images: (N, 3, H, W) in [0, 1], as ``classifier.prepare`` makes them.
-        targets: the class that is pushed up in each, (N,) integers; in the papers the true label.
+        targets: the class that is pushed up, one for all or one for each, (N,) integers; in the papers the true label.
         contrasts: scores by name.
         size: largest change of a pixel in one step, in (0, 1].
         count: number of steps, at least 1.
@@ -56,11 +56,7 @@ def pushing(classifier: Classifier, images: Tensor, targets: Tensor | Sequence[i
     if count < 1 or not 0 < size <= 1:
         raise ValueError(f"pushing() takes at least one step of a size in (0, 1], got count={count}, size={size}")
     before = torch.cat([logits_of(classifier, chunk) for chunk in images.split(CHUNK)])
-    truth = torch.as_tensor(targets, device=images.device)
-    if truth.shape != (len(images),) or truth.is_floating_point() or truth.dtype == torch.bool:
-        raise ValueError(f"{len(images)} images need as many targets, whole numbers ({len(images)},), got "
-                         f"{truth.dtype} of shape {tuple(truth.shape)}")
-    truth = truth.long()
+    truth = contrast.as_targets(targets, images)
     target = int(truth[base.choose("shown", shown, range(len(images)))])
     rivals = [c for c in before[shown].argsort(descending=True).tolist() if c != target]
     classes = [target, *rivals[:CLASSES - 1]]

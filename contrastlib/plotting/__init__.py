@@ -5,7 +5,7 @@ figure shows itself in a notebook when it is the last value of a cell; ``figure.
 """
 
 from contrastlib.plotting.colours import AGAINST, CONTRAST_COLOURS, FAINT, FOR, INK, colour_of
-from contrastlib.plotting.dots import changes, masked
+from contrastlib.plotting.dots import changes, gains, masked
 from contrastlib.plotting.lines import by_block, by_log_odds, curves, flips, lines, norms, removal_curves
 from contrastlib.plotting.maps import as_map, as_picture, compare, confusion, gallery, map_grid, overlay
 from contrastlib.plotting.style import WIDTH, BookFigure, shorten, style, titled
@@ -13,6 +13,6 @@ from contrastlib.plotting.terms import adds_up, weights_bar
 
 __all__ = [
     "AGAINST", "CONTRAST_COLOURS", "FAINT", "FOR", "INK", "WIDTH", "BookFigure", "adds_up", "as_map", "as_picture",
-    "by_block", "by_log_odds", "changes", "colour_of", "compare", "confusion", "curves", "flips", "gallery", "lines",
-    "map_grid", "masked", "norms", "overlay", "removal_curves", "shorten", "style", "titled", "weights_bar",
+    "by_block", "by_log_odds", "changes", "colour_of", "compare", "confusion", "curves", "flips", "gains", "gallery",
+    "lines", "map_grid", "masked", "norms", "overlay", "removal_curves", "shorten", "style", "titled", "weights_bar",
 ]

@@ -108,6 +108,70 @@ def _draw_ticks(panels: Mapping[str, Axes], ticks: pd.DataFrame, contrasts: Sequ
                markersize=9, markeredgewidth=1.2, linestyle="")
 
 
+def gains(rows: pd.DataFrame, *, of: Sequence[str] = ("mean", "max", "weighted"), epsilon: float = 0.003,
+          steps: int = 10, reference: pd.DataFrame | None = None, width: float = WIDTH, **where: object) -> Figure:
+    """What contrasts gain over the original, image by image, on network after network, with 95 % intervals.
+
+    A dot is filled where its interval excludes zero.
+
+    Args:
+        rows: of ``gradient_sign.csv``.
+        of: which contrasts.
+        epsilon: the largest change of a pixel, for images in [0, 1].
+        steps: their number.
+        reference: rows of the review's ``review_gradient_sign_digitised.csv``: its networks stand below ours, with
+            diamonds and without intervals, since nothing is known of single images.
+        width: inches.
+        where: further columns that pick the rows, such as ``data_set="drawn_birds"``.
+
+    Returns:
+        the figure; a panel for each of p_t, accuracy and y_t, a line for each network.
+
+    Raises:
+        ValueError: a column is missing, or nothing has these values.
+    """
+    ours = chosen(rows, {"epsilon": epsilon, "steps": steps, **where}, "classifier", "contrast", "metric")
+    ours = ours.assign(network=ours["classifier"] + ", n = " + ours["n"].astype(str))
+    theirs = ours[:0] if reference is None else _gains_of_review(reference, epsilon, steps)
+    table = pd.concat([ours, theirs])
+    table = table[table["contrast"].isin(of)]
+    networks, aside = in_order(table["network"], ()), dict(zip(of, np.linspace(-0.22, 0.22, len(of))))
+    table = table.assign(at=table["network"].map(networks.index) + table["contrast"].map(aside))
+    with style():
+        figure = page(width=width)
+        panels = dict(zip(_METRICS, figure.subplots(1, len(_METRICS), sharey=True)))
+        for metric, ax in panels.items():
+            _frame_changes(ax, _METRICS[metric].replace("change", "gain"), None, len(networks))
+            for contrast, own in table[table["metric"] == metric].groupby("contrast"):
+                _draw_gains(ax, own, colour_of(contrast))
+        panels["p_t"].set(ylim=(len(networks) - 0.5, -0.5), yticks=range(len(networks)), yticklabels=networks)
+        keys = [key(name, colour_of(name), marker="o", markersize=5, linewidth=1.3) for name in of]
+        if len(theirs):
+            keys.append(key("the review's", FAINT, marker="D", markersize=4, linestyle=""))
+        _write_legend_below(figure, keys)
+        fit(figure, panels["p_t"], height=0.27 * len(networks))
+    return figure
+
+
+def _gains_of_review(reference: pd.DataFrame, epsilon: float, steps: int) -> pd.DataFrame:
+    """The review's changes minus those along its original, in the words of our rows."""
+    rows = pick(reference, epsilon=epsilon, iterations=steps)
+    wide = rows.assign(delta=numbers(rows["delta"])).pivot_table(
+        "delta", ["network", "quantity"], "contrast", sort=False)
+    gained = wide.drop(columns="original").sub(wide["original"], axis=0)
+    return gained.stack().rename("difference").reset_index().rename(columns={"quantity": "metric"})
+
+
+def _draw_gains(ax: Axes, own: pd.DataFrame, colour: str) -> None:
+    """Dots with intervals, hollow where these hold zero; diamonds where there is no interval."""
+    ax.hlines(own["at"], own["low"], own["high"], color=colour, linewidth=1.3)
+    unsure, theirs = (own["low"] <= 0) & (own["high"] >= 0), own["low"].isna()
+    for marker, size, which, face in (("o", 22, ~theirs & ~unsure, colour), ("o", 22, unsure, "white"),
+                                      ("D", 14, theirs, paler(colour, 0.6))):
+        ax.scatter(own["difference"][which], own["at"][which], s=size, marker=marker, zorder=3, facecolors=face,
+                   edgecolors=colour, linewidths=1)
+
+
 # Pixels of one sign
 
 _PLACE = ["method", "target", "baseline"]

@@ -113,4 +113,4 @@ def test_what_is_no_picture_is_said_in_the_page(shown, tmp_path):
     shown.tab.get_by_label("a photograph of yours").set_input_files(str(tmp_path / "notes.txt"))
     alert = shown.tab.get_by_role("alert")
     shown.until(alert.is_visible)
-    assert alert.inner_text() == "notes.txt could not be explained: it is no picture that can be read"
+    assert alert.inner_text() == "notes.txt could not be explained: the picture is not an image file that can be read"
