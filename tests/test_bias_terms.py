@@ -218,11 +218,12 @@ def test_a_bias_acts_where_its_channels_are(run, n):
     (lambda body, y: torch.layer_norm(tokens(y), (4,), body.linear.bias, body.own), 2),
     (lambda body, y: torch.conv2d(y, body.linear.weight[..., None, None], body.own), 1),
     (lambda body, y: torch.conv_transpose2d(y, body.linear.weight[..., None, None], body.own), 1),
-    (lambda _, y: y.clamp(max=0.1), None)], ids=["group", "layer", "conv", "transposed", "knee"])
+    (lambda body, y: y.permute(0, 2, 3, 1) + body.own, 3),
+    (lambda _, y: y.clamp(max=0.1), None)], ids=["group", "layer", "conv", "transposed", "channels last", "knee"])
 def test_where_what_is_added_acts(operation, axis):
     """Torch's own functions, which are given all arguments by their positions."""
     def behind(z):
-        return z.relu().mean(1) if z.ndim == 3 else z.relu().mean((2, 3))
+        return z.relu().mean({1: (2, 3), 2: 1, 3: (1, 2), None: (2, 3)}[axis])
 
     classifier = body(lambda body, x: behind(operation(body, body.conv(x))))
     network, x = classifier.model, images()

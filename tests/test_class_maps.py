@@ -209,6 +209,7 @@ def test_operations_that_cannot_be_differentiated_twice(caplog):
     with caplog.at_level("INFO", logger="contrastlib"):
         doubled = grad_cam.class_maps(classifier, images()).maps
     assert "class by class" in caplog.text
+    assert "differentia" in caplog.text  # and why
     torch.testing.assert_close(doubled, plain * 2)
 
 
@@ -272,13 +273,15 @@ def test_a_contrast_that_needs_missing_maps_is_refused():
     torch.testing.assert_close(maps.combine(contrast.foil([1]), 5), complete)
 
 
-def test_a_millionth_of_the_weight_may_be_missing():
+@pytest.mark.parametrize("unit", [1e-3, 1, 1e3])
+def test_a_millionth_of_the_weight_may_be_missing(unit):
     maps, total = grad_cam.class_maps(tiny(), images(), [5, 1]), grad_cam.class_maps(tiny(), images())
 
     def little(share):
-        return lambda logits, _target: (1 - share) * logits[:, 5] - share * logits[:, 2]
+        return lambda logits, _target: unit * ((1 - share) * logits[:, 5] - share * logits[:, 2])
 
-    torch.testing.assert_close(maps.combine(little(0.9e-6), 5), total.combine(little(0.9e-6), 5), rtol=1e-5, atol=1e-6)
+    found, expected = (one.combine(little(0.9e-6), 5) / unit for one in (maps, total))
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
     with pytest.raises(ValueError, match=r"puts 1\.1e-06 of its weight"):
         maps.combine(little(1.1e-6), 5)
     assert not maps.combine(lambda logits, _target: 0 * logits[:, 5], 5).any()
