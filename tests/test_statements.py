@@ -128,6 +128,30 @@ def test_how_much_more_attention_has_on_the_bird():
     assert numbers(r"a half, ([\d.]+) to ([\d.]+) times as much", chapter(10)) == pytest.approx(
         [min(attention) / grad_cam.max(), max(attention) / grad_cam.max()], abs=0.06)
     assert 0.18 < grad_cam.min() < grad_cam.max() < 0.27  # a fifth to a quarter
+    best = found[found["value"].isin(grad_cam.nlargest(3))]
+    assert set(best["method"]) == {"grad_cam norm1"}
+    assert set(best["block"].astype(str)) == {"0", "1", "2"}
+    assert "At the best three of ten places a quarter" in chapter(10)
+    none = tables.pick(found, method="grad_cam", block=2)["n"].item()
+    assert "for one picture in nine" in chapter(10)
+    assert round(800 / (800 - none)) == 9
+
+
+def test_which_methods_the_contrast_leads_to_the_telling_parts():
+    found = on_birds(metric="positive share on the telling parts")
+    after = found[found["contrast"] == "weighted"]
+    shown = [tables.pick(after, method=name, block=block).iloc[0] for name, block in (
+        ("linear_approximation norm1", 3), ("rollout", 0), ("rollout relu", 0), ("relevance", 0), ("full_grad", "all"),
+        ("gradient_x_input", "embedding"))]
+    assert min(row["low"] for row in shown) > 0
+    undecided = [tables.pick(after, method=name, block=block).iloc[0] for name, block in (
+        ("grad_cam", 2), ("grad_cam norm1", 1))]
+    assert all(row["low"] < 0 < row["high"] for row in undecided)
+    gains = [row["value"] / (row["value"] - row["difference"]) - 1 for row in shown[1:4]]
+    assert gains == pytest.approx([0.45, 0.33, 0.32], abs=0.02)  # nearly half as much again, rectified a third
+    (images,) = numbers(r"rectified a third more \((\d+) pictures\)", GLANCE)
+    assert numbers(r"on the (\d+) pictures that put it", chapter(10)) == [images]
+    assert {row["n"] for row in shown[1:4]} == {images}
 
 
 # --- mistakes --------------------------------------------------------------------------------------------------------
