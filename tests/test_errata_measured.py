@@ -142,9 +142,8 @@ def test_every_contrast_raises_all_three():
     rows = table("gradient_sign").query("contrast != 'before'")
     settings = rows[["classifier", "contrast", "epsilon", "steps"]].drop_duplicates()
     assert f"in **all** of {len(settings)} settings" in PAGE
-    assert rows["classifier"].nunique() == 3
-    assert all((pick(rows, metric=metric)["value"] > 0).all() for metric in ("p_t", "y_t"))
-    assert (pick(rows, metric="accuracy")["value"] >= 0).all()
+    assert rows["classifier"].nunique() == 5
+    assert (rows["value"] > 0).all()
 
 
 def test_the_mean_contrast_cannot_be_told_from_the_original():
