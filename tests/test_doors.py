@@ -91,12 +91,40 @@ def test_whole_numbers_of_any_kind_are_one_target(door):
     (6, ValueError, r"target must lie in \[0, 6\)"), (-1, ValueError, r"target must lie in \[0, 6\)"),
     ([1, 2], ValueError, r"one class or one per image, shape \(3,\)"), (True, TypeError, "integers.*bool"),
     (torch.tensor([True, False, True]), TypeError, "integers.*bool"), (1.0, TypeError, "integers.*float"),
-    (None, TypeError, "integers.*None"), ("oak", TypeError, "integers.*'oak'"),
+    (None, TypeError, "integers.*None"),
 ])
 @pytest.mark.parametrize("door", DOORS)
 def test_what_is_no_target_gets_one_error(door, target, error, says):
     with pytest.raises(error, match=says):
         DOORS[door](*network(door), target, contrast.weighted)
+
+
+NAMES = ("oak", "ash", "elm", "fir", "yew", "lime tree")
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_a_class_can_be_named_where_a_classifier_is_explained(door):
+    ask, (classifier, x) = DOORS[door], network(door)
+    if door not in {"grad_cam", "gradient", "full_grad", "full_grad.terms", *VIT}:  # logits have no names
+        with pytest.raises(TypeError, match=r"integers.*'oak'"):
+            ask(classifier, x, "oak", contrast.weighted)
+        return
+    with pytest.raises(ValueError, match="have no names: pass class_names=, or an index"):
+        ask(classifier, x, "oak", contrast.weighted)
+    classifier.class_names = NAMES
+    for named, index in (("Lime_Tree", 5), (["oak", "lime tree", "elm"], [0, 5, 2]), ("4", 4)):
+        assert torch.equal(ask(classifier, x, named, contrast.weighted), ask(classifier, x, index, contrast.weighted))
+    with pytest.raises(models.UnknownNameError, match="no class is called 'limes'; near names: lime tree"):
+        ask(classifier, x, "limes", contrast.weighted)
+
+
+@pytest.mark.parametrize("method", [grad_cam, gradient, full_grad])
+def test_classes_can_be_named_too(method):
+    classifier, x = network("grad_cam")
+    classifier.class_names = NAMES
+    found = method.class_maps(classifier, x, ["yew", "ash"])
+    assert found.classes.tolist() == [[4, 1]] * 3
+    assert torch.equal(found.maps, method.class_maps(classifier, x, [4, 1]).maps)
 
 
 @pytest.mark.parametrize(("index", "error"), [

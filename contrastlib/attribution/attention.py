@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from contrastlib.attribution.base import BaseAttribution, Place, as_target, follow, forward
-from contrastlib.contrast import Contrast, Target, original
+from contrastlib.attribution.base import BaseAttribution, Named, Place, as_target, follow, forward
+from contrastlib.contrast import Contrast, original
 from contrastlib.models import Classifier, Layout
 from contrastlib.relevance import at_least_float32
 
@@ -256,7 +256,7 @@ class AttentionRelevance(AttentionAttribution):
 attention_relevance = AttentionRelevance()
 
 
-def attentions(classifier: Classifier, images: Tensor, target: Target, contrast: Contrast = original) -> Attentions:
+def attentions(classifier: Classifier, images: Tensor, target: Named, contrast: Contrast = original) -> Attentions:
     """The attention of every layer, and the gradient of the score with respect to it: one pass forward, one back.
 
     Read are ``torch.nn.functional.scaled_dot_product_attention``, which timm's transformers use, and the
@@ -281,7 +281,7 @@ def attentions(classifier: Classifier, images: Tensor, target: Target, contrast:
         RuntimeError: the logits do not depend on the attention through anything differentiable.
     """
     with torch.inference_mode(False), torch.enable_grad():
-        classes = as_target(target, images)
+        classes = as_target(classifier, target, images)
         logits, reader = _forward(classifier, images)
         read = reader.probabilities
         layout = _layout(classifier, images, read)

@@ -20,6 +20,7 @@ from contrastlib.models import Classifier, NoMapError, resolve
 from contrastlib.relevance import at_least_float32
 
 Place = str | nn.Module | None
+Named = Target | str | Sequence[str]  # classes by index, or by name where a classifier knows its classes
 
 _ROUNDING = 1e-4  # of the terms: on 19 networks maps were above 2e-3, and where a norm undoes them below 1e-5
 
@@ -40,14 +41,14 @@ class BaseAttribution(ABC):
     def __repr__(self) -> str:
         return f"<attribution {self.name}, reads the {self.reads}>"
 
-    def __call__(self, classifier: Classifier, images: Tensor, target: Target, contrast: Contrast = original, *,
+    def __call__(self, classifier: Classifier, images: Tensor, target: Named, contrast: Contrast = original, *,
                  layer: str | nn.Module | None = None, upsample: bool = True) -> Tensor:
         """Explain one class of each image.
 
         Args:
             classifier: images in [0, 1] to logits.
             images: (N, 3, H, W) in [0, 1].
-            target: the class to explain: one for all images, or one per image (N,), integers in [0, C).
+            target: the class to explain: one for all images, or one per image (N,), integers in [0, C) or names.
             contrast: which score of the logits is explained.
             layer: where the map is read: a name, a module, or None for the classifier's default layer. Only what
                 reads one layer takes it.
@@ -58,12 +59,12 @@ class BaseAttribution(ABC):
 
         Raises:
             ValueError: images, target, layer or contrast do not fit; the message says what would.
-            TypeError: the target is not made of integers.
+            TypeError: the target is made neither of integers nor of names.
             RuntimeError: the score does not depend through anything differentiable on what is read.
         """
         self._check_layer(layer)
         with torch.inference_mode(False), torch.enable_grad():
-            maps = self._maps(classifier, images, as_target(target, images), contrast, layer)
+            maps = self._maps(classifier, images, as_target(classifier, target, images), contrast, layer)
             if not maps.isfinite().all():
                 raise ValueError(f"a map of {self.name} is not finite: the gradient has NaN or infinite values")
             return relevance.upsample(maps, size_of(images)) if upsample else maps
@@ -95,7 +96,7 @@ class Attribution(BaseAttribution):
         named = getattr(sys.modules.get(self.combine.__module__), self.name, None)
         return self.name if named is self else (type(self), (self.combine, self.reads))
 
-    def class_maps(self, classifier: Classifier, images: Tensor, classes: Sequence[int] | Tensor | None = None, *,
+    def class_maps(self, classifier: Classifier, images: Tensor, classes: Sequence[int | str] | Tensor | None = None, *,
                    layer: str | nn.Module | None = None) -> ClassMaps:
         """Explain the logits of K classes of each image at once.
 
@@ -120,7 +121,7 @@ class Attribution(BaseAttribution):
             if point.name or not logits.requires_grad:
                 likely = movable(logits).abs().amax(-1).sum()  # a logit that something depends on, if any does
                 self._check_point(classifier, point, _gradient(likely, point, again=True))
-            return class_maps(logits, point.leaf, as_classes(classes, logits), self.combine)
+            return class_maps(logits, point.leaf, as_classes(classifier, classes, logits), self.combine)
 
     def cancels(self, activation: Tensor, gradient: Tensor) -> bool:
         """Whether the terms of the maps cancel at every place, so that only rounding errors are left of them.
@@ -352,20 +353,28 @@ def check_images(images: Tensor) -> None:
         raise ValueError(f"images must be (N, 3, H, W), got shape {tuple(images.shape)}; one image needs images[None]")
 
 
-def as_target(target: Target, images: Tensor) -> Tensor:
+def as_target(classifier: Classifier, target: Named, images: Tensor) -> Tensor:
     """The target classes of a batch as (N,) int64: one class for all images, or one per image."""
     check_images(images)
-    return contrasts.as_targets(target, images)
+    return contrasts.as_targets(_indices(classifier, target), images)
 
 
-def as_classes(classes: Sequence[int] | Tensor | None, logits: Tensor) -> Tensor:
+def as_classes(classifier: Classifier, classes: Sequence[int | str] | Tensor | None, logits: Tensor) -> Tensor:
     """The classes to map as (N, K) int64."""
     n, c = logits.shape
     if classes is None:
         return torch.arange(c, device=logits.device).expand(n, -1)
-    chosen = contrasts.as_integers(classes, "classes").to(logits.device)
+    chosen = contrasts.as_integers(_indices(classifier, classes), "classes").to(logits.device)
     if chosen.ndim not in (1, 2) or (chosen.ndim == 2 and len(chosen) != n):
         raise ValueError(f"classes must be (K,) or ({n}, K), got shape {tuple(chosen.shape)}")
     if not chosen.numel() or chosen.min() < 0 or chosen.max() >= c:
         raise ValueError(f"classes must be at least one of those in [0, {c}), got {chosen.unique().tolist()}")
     return chosen.expand(n, -1)
+
+
+def _indices(classifier: Classifier, classes: Any) -> Any:
+    """The same with an index in the place of each name."""
+    if isinstance(classes, str):
+        return classifier.index(classes)
+    several = isinstance(classes, Sequence) and any(isinstance(one, str) for one in classes)
+    return [classifier.index(one) for one in classes] if several else classes

@@ -23,7 +23,7 @@ from torch.overrides import TorchFunctionMode
 from contrastlib import contrast as contrasts
 from contrastlib import relevance
 from contrastlib.attribution.attention import given_to_multi_head, multi_head
-from contrastlib.attribution.base import BaseAttribution, Place, as_classes, as_target, follow, forward, size_of
+from contrastlib.attribution.base import BaseAttribution, Named, Place, as_classes, as_target, follow, forward, size_of
 from contrastlib.attribution.class_maps import ClassMaps, movable
 from contrastlib.contrast import Contrast, Target, original
 from contrastlib.models import Classifier, NoMapError, square_enough
@@ -231,7 +231,7 @@ class FullGrad(BaseAttribution):
         _warn(terms.incomplete(_WARN), stacklevel=4)
         return terms.map()
 
-    def terms(self, classifier: Classifier, images: Tensor, target: Target, contrast: Contrast = original,
+    def terms(self, classifier: Classifier, images: Tensor, target: Named, contrast: Contrast = original,
               ) -> FullGradTerms:
         """The terms that the map is made of, with those that have no place in it, and what is left of the score.
 
@@ -248,9 +248,9 @@ class FullGrad(BaseAttribution):
             ValueError, TypeError, RuntimeError: as a call.
         """
         with torch.inference_mode(False):
-            return Recording(classifier, images).terms(target, contrast)
+            return Recording(classifier, images).terms(as_target(classifier, target, images), contrast)
 
-    def class_maps(self, classifier: Classifier, images: Tensor, classes: Sequence[int] | Tensor | None = None, *,
+    def class_maps(self, classifier: Classifier, images: Tensor, classes: Sequence[int | str] | Tensor | None = None, *,
                    layer: str | nn.Module | None = None, size: Size | None = None) -> ClassMaps:
         """Explain the logits of K classes of each image: one forward pass, and a backward pass for each class.
 
@@ -274,7 +274,7 @@ class FullGrad(BaseAttribution):
         recording = Recording(classifier, images)
         maps, message = [], ""
         with torch.inference_mode(False):
-            chosen = as_classes(classes, recording.logits)
+            chosen = as_classes(classifier, classes, recording.logits)
             for column in chosen.unbind(1):
                 terms = recording.terms(column, _logit, again=True)
                 message = message or terms.incomplete(_WARN)
@@ -333,7 +333,7 @@ class Recording:
         """
         image, found = self._watcher.image, self._watcher.found
         self._watcher.reduce = reduce
-        weights = contrasts.weights(contrast, self.logits.detach(), as_target(target, image))
+        weights = contrasts.weights(contrast, self.logits.detach(), contrasts.as_targets(target, image))
         (gradient,) = torch.autograd.grad(self.logits, image, weights.to(self.logits.dtype), retain_graph=again)
         kept = [(self._watcher.biases[i], found[i]) for i in sorted(found)]
         found.clear()
@@ -350,7 +350,7 @@ class Recording:
                 placed[bias.name] = _together(placed[bias.name], at) if bias.name in placed else at
             if nowhere is not None:
                 unplaced[bias.name] = unplaced.get(bias.name, 0) + nowhere
-        logits, chosen = self.logits.detach(), as_target(target, of_input)
+        logits, chosen = self.logits.detach(), contrasts.as_targets(target, of_input)
         score = contrast(logits, chosen).double()
         weights = contrasts.weights(contrast, logits, chosen).double()
         products = weights * logits.double().where(weights != 0, 0)  # an infinite logit of no weight adds nothing
