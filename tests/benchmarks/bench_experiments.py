@@ -17,7 +17,7 @@ import pytest
 import torch
 from benchmarks import plain_loops
 
-from contrastlib import data, models
+from contrastlib import data, models, perturbation
 from contrastlib.data import photographs
 from contrastlib.experiments import gradient_sign, masking, runner
 from contrastlib.experiments.experiment import Batch, Setting
@@ -119,12 +119,13 @@ def test_masking(side_by_side, name):
         return masking.measure(classifier, batch, setting)
 
     def plain():
-        return plain_loops.masking(network, images, layer, targets, tuple(masking.METHODS), tuple(masking.BASELINES))
+        return plain_loops.masking(network, images, layer, targets, tuple(masking.METHODS),
+                                   tuple(perturbation.BASELINES))
 
     assert_same(ours(), plain(), rtol=0, atol=0.01, share=0.98)  # a pixel may change sides
     side_by_side(
         f"masking, layer {layer}, {len(masking.METHODS)} methods, target {' and '.join(targets)}, 3 budgets, 2 signs, "
-        f"{len(masking.BASELINES)} baselines; {name}, {images.shape[-1]} px, batch of {len(images)}, "
+        f"{len(perturbation.BASELINES)} baselines; {name}, {images.shape[-1]} px, batch of {len(images)}, "
         "the plain loop one by one", len(images), ours, plain, "times the plain loop", MASKING_ROUNDS)
 
 
@@ -166,11 +167,12 @@ def test_precision(side_by_side, how):
 LONG_RUN = """
 import json, os, sys
 from pathlib import Path
-from contrastlib.experiments import Setting, by_name, gradient_sign, masking, runner
+from contrastlib import perturbation
+from contrastlib.experiments import Setting, by_name, gradient_sign, runner
 
 gradient_sign.CONTRASTS = {name: gradient_sign.CONTRASTS[name] for name in ("original", "weighted")}
 gradient_sign.EPSILONS, gradient_sign.STEPS = (3e-3,), (1, 2)
-masking.BASELINES = {"blur": masking.BASELINES["blur"]}
+perturbation.BASELINES = {"blur": perturbation.BASELINES["blur"]}
 
 name, images, folder = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
 setting = Setting("birds_vgg", "drawn_birds", "hard", limit=images, layers=("features.27=grad_cam",), targets=("t1",),
